@@ -1,0 +1,136 @@
+//! A link through a program: ssh, or what the user gave in its place, whose standard input and output are the far end.
+
+use crate::link::Link;
+use crate::stream::over;
+use crate::{Error, Result};
+use fulmar_model::escape;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+/// How much of what the program printed is kept for an error.
+const STDERR_BYTES: usize = 2000;
+/// How long the program is given to end by itself after it closed its output.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// A program and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// What to run.
+    pub program: OsString,
+    /// With what.
+    pub arguments: Vec<OsString>,
+    /// Bytes a second that are sent at most.
+    pub rate: Option<std::num::NonZeroU64>,
+}
+
+impl Invocation {
+    /// Starts the program and exchanges prefaces with what answers behind it.
+    pub async fn connect(&self) -> Result<Link> {
+        let program = escape(self.program.as_bytes()).to_string();
+        let mut child = Command::new(&self.program)
+            .args(&self.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            // Ctrl-C in the terminal is for this program; it ends the child by closing the pipe.
+            .process_group(0)
+            .spawn()
+            .map_err(|source| Error::Spawn { program: program.clone(), source })?;
+        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(Error::Closed);
+        };
+        let said = Arc::new(Mutex::new(String::new()));
+        let listener = tokio::spawn(listen(stderr, Arc::clone(&said)));
+        let exit = async |mut child: tokio::process::Child| {
+            let status = tokio::time::timeout(ENDING, child.wait()).await.ok()?.ok()?;
+            tokio::time::timeout(ENDING, listener).await.ok()?.ok()?;
+            status.code()
+        };
+        match over(stdout, stdin, self.rate).await {
+            Ok(link) => Ok(link.behind(child)),
+            Err(Error::Closed | Error::Read(_)) => {
+                let status = exit(child).await;
+                let stderr = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Err(Error::Exited { program, status, stderr })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Logs what the program prints, and keeps the end of it.
+async fn listen(stderr: tokio::process::ChildStderr, said: Arc<Mutex<String>>) {
+    let mut lines = BufReader::new(stderr).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        let line = escape(line.trim_ascii_end()).to_string();
+        tracing::debug!(%line, "the far end says");
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        if !said.is_empty() {
+            said.push_str("; ");
+        }
+        said.push_str(&line);
+        let surplus = said.len().saturating_sub(STDERR_BYTES);
+        if let Some(cut) = (surplus..said.len()).find(|at| said.is_char_boundary(*at)).filter(|_| surplus > 0) {
+            said.drain(..cut);
+        }
+    }
+}
+
+/// Quotes a word for the shell of the other host, if it needs quoting at all.
+pub fn shell_quote(word: &OsStr) -> OsString {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_/.,:=@%+-".contains(b);
+    let bytes = word.as_bytes();
+    if !bytes.is_empty() && bytes.iter().all(plain) {
+        return word.to_owned();
+    }
+    let mut quoted = vec![b'\''];
+    for byte in bytes {
+        if *byte == b'\'' {
+            quoted.extend_from_slice(b"'\\''");
+        } else {
+            quoted.push(*byte);
+        }
+    }
+    quoted.push(b'\'');
+    OsString::from_vec(quoted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Invocation {
+        Invocation { program: "sh".into(), arguments: vec!["-c".into(), script.into()], rate: None }
+    }
+
+    #[test]
+    fn quotes_only_what_a_shell_would_change() {
+        assert_eq!(shell_quote("/srv/mail".as_ref()), "/srv/mail");
+        assert_eq!(shell_quote("/srv/it's here".as_ref()), "'/srv/it'\\''s here'");
+        assert_eq!(shell_quote("".as_ref()), "''");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_fails_is_quoted_with_its_exit_code() {
+        let error = sh("echo no route to host >&2; exit 255").connect().await.expect_err("it fails");
+        assert_eq!(error.to_string(), "sh ended before the other side spoke (exit code 255): no route to host");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_missing_is_named() {
+        let missing = Invocation { program: "/no/such/rsh".into(), arguments: vec![], rate: None };
+        assert!(matches!(missing.connect().await, Err(Error::Spawn { program, .. }) if program == "/no/such/rsh"));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_prints_is_not_fulmar() {
+        assert!(matches!(sh("echo hello").connect().await, Err(Error::Banner { text }) if text == "hello\\n"));
+    }
+}

@@ -1,0 +1,195 @@
+//! Which paths of a tree are not replicated.
+//!
+//! Patterns have the syntax and the meaning of gitignore(5), read as if from one file in the root of the tree: the last
+//! pattern that matches decides, `!` takes a path back in, and nothing below an excluded directory can be taken back.
+//! The replica's private directory is always excluded.
+
+use crate::glob::Glob;
+use crate::{Profile, RelPath};
+use std::fmt;
+
+/// A pattern that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterError {
+    /// The pattern as given.
+    pub pattern: String,
+}
+
+impl fmt::Display for FilterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pattern \"{}\" is not valid gitignore syntax", crate::escape(self.pattern.as_bytes()))
+    }
+}
+
+impl std::error::Error for FilterError {}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    glob: Glob,
+    include: bool,
+    only: Only,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Only {
+    Everything,
+    Directories,
+    NotDirectories,
+}
+
+/// An ordered list of patterns.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    rules: Vec<Rule>,
+}
+
+/// What Dovecot rebuilds by itself or holds only while it runs. Deliveries under way are the plain files in `tmp`
+/// (directories there stay: with `LAYOUT=fs` a mailbox may be called `tmp`, and its own files start with `dovecot`).
+const MAILDIR: &[(&str, Only)] = &[
+    ("dovecot.index*", Only::NotDirectories),
+    ("dovecot-uidlist.lock", Only::NotDirectories),
+    ("dovecot-uidlist.tmp*", Only::NotDirectories),
+    ("dovecot.lock", Only::NotDirectories),
+    ("*.lock", Only::NotDirectories),
+    ("**/tmp/*", Only::NotDirectories),
+    ("!**/tmp/dovecot-*", Only::NotDirectories),
+    ("!**/tmp/subscriptions", Only::NotDirectories),
+    ("!**/tmp/maildirfolder", Only::NotDirectories),
+    ("dovecot-uidlist.lock", Only::NotDirectories),
+];
+
+impl Filter {
+    /// The profile's exclusions first, then the user's patterns, which may take some of them back.
+    pub fn new<'a>(profile: Profile, patterns: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, FilterError> {
+        let mut rules = Vec::new();
+        if profile == Profile::Maildir {
+            for (pattern, only) in MAILDIR {
+                rules.extend(rule(pattern.as_bytes())?.map(|rule| Rule { only: *only, ..rule }));
+            }
+        }
+        for pattern in patterns {
+            rules.extend(rule(pattern)?);
+        }
+        Ok(Self { rules })
+    }
+
+    /// Whether `path` itself is excluded, its ancestors aside: enough for a walk, which does not enter what is excluded.
+    pub fn excludes_here(&self, path: &RelPath, directory: bool) -> bool {
+        if path.is_root() {
+            return false;
+        }
+        if path.is_private() {
+            return true;
+        }
+        let last = self.rules.iter().rev().find(|rule| {
+            let kind_fits = match rule.only {
+                Only::Everything => true,
+                Only::Directories => directory,
+                Only::NotDirectories => !directory,
+            };
+            kind_fits && rule.glob.matches(path.as_bytes())
+        });
+        last.is_some_and(|rule| !rule.include)
+    }
+
+    /// Whether `path` or a directory above it is excluded.
+    pub fn excludes(&self, path: &RelPath, directory: bool) -> bool {
+        if self.rules.is_empty() {
+            return path.is_private();
+        }
+        path.ancestors().iter().any(|above| self.excludes_here(above, true)) || self.excludes_here(path, directory)
+    }
+}
+
+/// Parses a line; `None` for a comment or a blank line.
+fn rule(line: &[u8]) -> Result<Option<Rule>, FilterError> {
+    let error = || FilterError { pattern: String::from_utf8_lossy(line).into_owned() };
+    let mut text = line;
+    while let [head @ .., b' '] = text {
+        if head.last() == Some(&b'\\') {
+            break;
+        }
+        text = head;
+    }
+    if text.is_empty() || text.starts_with(b"#") {
+        return Ok(None);
+    }
+    let include = text.starts_with(b"!");
+    if include {
+        text = &text[1..];
+    }
+    let mut only = Only::Everything;
+    if let [head @ .., b'/'] = text {
+        only = Only::Directories;
+        text = head;
+    }
+    let anchored = text.contains(&b'/');
+    let text = text.strip_prefix(b"/").unwrap_or(text);
+    if text.is_empty() {
+        return Err(error());
+    }
+    let pattern = if anchored { text.to_vec() } else { [b"**/", text].concat() };
+    let glob = Glob::compile(&pattern).ok_or_else(error)?;
+    Ok(Some(Rule { glob, include, only }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excluded(patterns: &[&str], path: &str, directory: bool) -> bool {
+        let filter = Filter::new(Profile::Plain, patterns.iter().map(|p| p.as_bytes())).expect("valid patterns");
+        filter.excludes(&RelPath::parse(path.as_bytes()).expect("a path"), directory)
+    }
+
+    #[test]
+    fn follows_gitignore() {
+        for (patterns, path, directory, expected) in [
+            (&["*.tmp"][..], "a/b.tmp", false, true),
+            (&["/a"], "a", false, true),
+            (&["/a"], "b/a", false, false),
+            (&["a/b"], "x/a/b", false, false),
+            (&["**/b"], "x/a/b", false, true),
+            (&["a/**"], "a/x/y", false, true),
+            (&["a/**"], "a", true, false),
+            (&["a/**/z"], "a/z", false, true),
+            (&["cache/"], "cache", false, false),
+            (&["cache/"], "x/cache/y", false, true),
+            (&["cache/", "!cache/keep"], "cache/keep", false, true),
+            (&["*.log", "!keep.log"], "keep.log", false, false),
+            (&["[a-c]x"], "bx", false, true),
+            (&["[!a-c]x"], "bx", false, false),
+            (&["\\!x"], "!x", false, true),
+            (&["a*b*c"], "aXbXbc", false, true),
+            (&["*"], "anything", true, true),
+        ] {
+            assert_eq!(excluded(patterns, path, directory), expected, "{patterns:?} on {path}");
+        }
+        assert!(Filter::new(Profile::Plain, [&b"[a"[..]]).is_err());
+    }
+
+    #[test]
+    fn maildir_profile_keeps_messages_and_leaves_indexes_and_deliveries() {
+        let filter = Filter::new(Profile::Maildir, []).expect("built-in patterns");
+        let excludes = |path: &str| filter.excludes(&RelPath::parse(path.as_bytes()).expect("a path"), false);
+        for kept in [
+            "u/Maildir/dovecot-uidlist",
+            "u/Maildir/cur/1.M2P3.host,S=5:2,S",
+            "u/subscriptions",
+            "u/tmp/cur/1.x",
+            "u/tmp/dovecot-uidlist",
+            "u/dovecot-keywords",
+        ] {
+            assert!(!excludes(kept), "{kept}");
+        }
+        for left in [
+            "u/Maildir/dovecot.index.log",
+            "u/Maildir/tmp/1.M2P3.host",
+            "u/dovecot-uidlist.lock",
+            "u/tmp/dovecot-uidlist.lock",
+            ".fulmar/store.db",
+        ] {
+            assert!(excludes(left), "{left}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The vocabulary of Fulmar, in reading order: where (`path`), what (`kind`, `stat`, `entry`), what it contains (`hash`,
+//! `xattr`), what is remembered of it (`record`), that it may differ (`change`), what could not be done (`outcome`),
+//! who (`id`), and what the user decided (`filter`, `policy`).
+//!
+//! Plain data over the standard library: nothing here reads a file, a socket, a clock or a random source.
+
+mod change;
+mod entry;
+mod filter;
+mod glob;
+mod hash;
+mod id;
+mod kind;
+mod outcome;
+mod path;
+mod policy;
+mod record;
+mod stat;
+mod time;
+mod xattr;
+
+pub use change::{Change, Scope, Seq};
+pub use entry::{Entry, LinkGroup, Node};
+pub use filter::{Filter, FilterError};
+pub use hash::Hash;
+pub use id::{Id, IdError, QueueId, ReplicaId, RootId, Term, TreeId};
+pub use kind::{Device, Kind};
+pub use outcome::{Held, HeldReason, Outcome};
+pub use path::{Escaped, NAME_BYTES_MAX, Name, PATH_BYTES_MAX, PRIVATE_DIRECTORY, PathError, RelPath, escape};
+pub use policy::{DeletePolicy, Durability, PolicyError, Profile};
+pub use record::Record;
+pub use stat::Stat;
+pub use time::Timestamp;
+pub use xattr::{Xattr, XattrDigest, Xattrs};

@@ -1,0 +1,248 @@
+//! From the watcher into the queue: settles, groups for a few milliseconds, writes each group in one transaction.
+//!
+//! Removals wait together until none has come for a moment: so the guard learns how many there are before the first of
+//! them is shipped. A path that appears again meanwhile waits no longer.
+
+use crate::clock::Clock;
+use crate::keeper::Keeper;
+use crate::planner::Planner;
+use crate::rescan::Rescans;
+use crate::settle::{Pauses, Settle};
+use crate::{Error, Result};
+use fulmar_model::{RelPath, Scope, Seq};
+use fulmar_store::{NewChange, Queue};
+use fulmar_watch::{Event, Pace, RootGone};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// Events waiting for capture; full: the watcher waits, and the kernel's queue takes over.
+pub(crate) const EVENTS: usize = 4096;
+/// Events of this long make one transaction: costs that much latency under load, nothing at idle.
+const GROUP: Duration = Duration::from_millis(2);
+/// Changes in one transaction at most.
+const GROUP_CHANGES_MAX: usize = 2000;
+/// Removals wait until none has come for this long, and no longer than that.
+const GONE_QUIET: Duration = Duration::from_millis(250);
+const GONE_MOST: Duration = Duration::from_secs(2);
+/// Removals that wait at once; full: they go on.
+const GONE_MAX: usize = 100_000;
+/// How long capture sleeps when nothing is due.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// What capture tells the primary.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// Everything before `Watcher::flush(token)` is in the queue.
+    Flushed { token: u64, last: Seq },
+    /// The source is gone.
+    RootGone(RootGone),
+}
+
+/// Owns the unsettled paths.
+pub(crate) struct Capture {
+    pub(crate) events: Receiver<Event>,
+    pub(crate) queue: Keeper<Queue>,
+    pub(crate) planner: Keeper<Planner>,
+    pub(crate) rescans: Rescans,
+    pub(crate) notices: mpsc::Sender<Notice>,
+    /// Told the highest position after each group.
+    pub(crate) last: watch::Sender<Seq>,
+    pub(crate) pauses: Pauses,
+    pub(crate) clock: Clock,
+}
+
+impl Capture {
+    /// Runs until the watcher ends.
+    pub(crate) fn run(self) -> Result<()> {
+        let mut held = Held { settle: Settle::new(self.pauses), gone: Gone::default() };
+        let mut group = Group::default();
+        loop {
+            let now = (self.clock)();
+            let patience =
+                [held.settle.next_in(now), held.gone.next_in(now)].into_iter().flatten().min().unwrap_or(IDLE);
+            let event = match self.events.recv_timeout(patience) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            // The first event may go alone; those right behind it share its transaction.
+            let until = Instant::now() + GROUP;
+            let mut next = event;
+            let mut told = Vec::new();
+            while let Some(event) = next.take() {
+                told.extend(self.take(event, &mut held, &mut group)?);
+                if group.changes.len() >= GROUP_CHANGES_MAX || !told.is_empty() || Instant::now() >= until {
+                    break;
+                }
+                next = self.events.try_recv().ok();
+            }
+            let now = (self.clock)();
+            for (path, first_ms) in held.settle.due(now) {
+                group.add(path, first_ms);
+            }
+            if held.gone.is_due(now) {
+                self.let_go(&mut held.gone, &mut group)?;
+            }
+            let last = self.write(&mut group)?;
+            for tell in told {
+                self.tell(tell, last)?;
+            }
+        }
+        for (path, first_ms) in held.settle.all() {
+            group.add(path, first_ms);
+        }
+        self.let_go(&mut held.gone, &mut group)?;
+        self.write(&mut group).map(drop)
+    }
+
+    /// Removals go on, after the guard was told how many.
+    fn let_go(&self, gone: &mut Gone, group: &mut Group) -> Result<()> {
+        let paths = std::mem::take(&mut gone.paths);
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let count = paths.len() as u64;
+        self.planner.ask_blocking(move |planner| planner.expect_removals(None, count))??;
+        for (path, first_ms) in paths {
+            group.add(path, first_ms);
+        }
+        Ok(())
+    }
+
+    /// Puts an event into the group, or among the unsettled. Gives what must be told once the group is written.
+    fn take(&self, event: Event, held: &mut Held, group: &mut Group) -> Result<Option<Told>> {
+        let now = (self.clock)();
+        match event {
+            Event::Changed { path, pace: Pace::Settled } => {
+                let first = held.forget(&path).unwrap_or(now);
+                group.add(path, first);
+            }
+            Event::Changed { path, pace: Pace::Writing } => {
+                held.gone.paths.remove(&path);
+                if let Some((path, first)) = held.settle.written(path, now) {
+                    group.add(path, first);
+                }
+            }
+            Event::Changed { path, pace: Pace::Gone } => {
+                let first = held.forget(&path).unwrap_or(now);
+                held.gone.add(path, first, now);
+                if held.gone.paths.len() >= GONE_MAX {
+                    self.let_go(&mut held.gone, group)?;
+                }
+            }
+            Event::Rescan { subtree, reason } => {
+                tracing::debug!(%subtree, ?reason, "looking at a subtree again");
+                self.rescans.request(subtree);
+            }
+            Event::Flushed { token } => {
+                for (path, first) in held.settle.all() {
+                    group.add(path, first);
+                }
+                self.let_go(&mut held.gone, group)?;
+                return Ok(Some(Told::Flushed(token)));
+            }
+            Event::RootGone { reason } => return Ok(Some(Told::RootGone(reason))),
+        }
+        Ok(None)
+    }
+
+    fn write(&self, group: &mut Group) -> Result<Option<Seq>> {
+        if group.changes.is_empty() {
+            return Ok(None);
+        }
+        let changes = group.take();
+        let last = self.queue.ask_blocking(move |queue| queue.put(&changes))??;
+        self.last.send_replace(last);
+        Ok(Some(last))
+    }
+
+    fn tell(&self, told: Told, last: Option<Seq>) -> Result<()> {
+        let notice = match told {
+            Told::Flushed(token) => {
+                let last = match last {
+                    Some(last) => last,
+                    None => self.queue.ask_blocking(|queue| queue.last())?,
+                };
+                Notice::Flushed { token, last }
+            }
+            Told::RootGone(reason) => Notice::RootGone(reason),
+        };
+        self.notices.blocking_send(notice).map_err(|_| Error::Gone)
+    }
+}
+
+enum Told {
+    Flushed(u64),
+    RootGone(RootGone),
+}
+
+/// What waits before it enters the queue.
+struct Held {
+    settle: Settle,
+    gone: Gone,
+}
+
+impl Held {
+    /// The path waits no longer; gives when it was first seen.
+    fn forget(&mut self, path: &RelPath) -> Option<i64> {
+        let written = self.settle.settled(path);
+        self.gone.paths.remove(path).into_iter().chain(written).min()
+    }
+}
+
+/// Removals that wait for each other.
+#[derive(Default)]
+struct Gone {
+    paths: BTreeMap<RelPath, i64>,
+    first_ms: i64,
+    last_ms: i64,
+}
+
+impl Gone {
+    fn add(&mut self, path: RelPath, first_ms: i64, now_ms: i64) {
+        if self.paths.is_empty() {
+            self.first_ms = now_ms;
+        }
+        self.last_ms = now_ms;
+        self.paths.insert(path, first_ms);
+    }
+
+    fn due_ms(&self) -> i64 {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4);
+        (self.last_ms + millis(GONE_QUIET)).min(self.first_ms + millis(GONE_MOST))
+    }
+
+    fn is_due(&self, now_ms: i64) -> bool {
+        !self.paths.is_empty() && now_ms >= self.due_ms()
+    }
+
+    fn next_in(&self, now_ms: i64) -> Option<Duration> {
+        let left = u64::try_from(self.due_ms() - now_ms).unwrap_or(0);
+        (!self.paths.is_empty()).then_some(Duration::from_millis(left))
+    }
+}
+
+/// Changes of one transaction, each path once, in the order first seen.
+#[derive(Default)]
+struct Group {
+    changes: Vec<NewChange>,
+    index: HashMap<RelPath, usize>,
+}
+
+impl Group {
+    fn add(&mut self, path: RelPath, first_seen_ms: i64) {
+        if let Some(change) = self.index.get(&path).and_then(|at| self.changes.get_mut(*at)) {
+            change.first_seen_ms = change.first_seen_ms.min(first_seen_ms);
+            return;
+        }
+        self.index.insert(path.clone(), self.changes.len());
+        self.changes.push(NewChange { path, scope: Scope::Path, first_seen_ms });
+    }
+
+    fn take(&mut self) -> Vec<NewChange> {
+        self.index.clear();
+        std::mem::take(&mut self.changes)
+    }
+}

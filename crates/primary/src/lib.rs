@@ -1,0 +1,36 @@
+//! The side that is authoritative for a tree: notices changes, queues them, and keeps every replica up to date.
+//!
+//! Reading order, which is the way of one change: `capture` (events settle and enter the queue; `settle` is its rule), `planner`
+//! (the owner of catalog and guard: which changes are next), `plan` (path now and catalog make a step), `prepare` (content
+//! is read once), `session` (one per replica: ships, takes answers, keeps the cursor), `chunks` (large content beside it).
+//! Beside the way: `rescan` (what events could not tell), `listing` (for a comparison), `guard` (a vanished source deletes
+//! nothing), `primary` (starts and ends it all), `status` and `waiting` (what people ask), `keeper` (a thread that owns).
+//!
+//! Owners: the queue has a thread, the catalog has a thread (the planner's), every session is a task with its own state.
+//! They talk by messages; nothing is shared under a lock.
+
+mod capture;
+mod chunks;
+mod clock;
+mod error;
+mod guard;
+mod keeper;
+mod listing;
+mod plan;
+mod planner;
+mod prepare;
+mod primary;
+mod rescan;
+mod session;
+mod settle;
+mod status;
+mod step;
+mod waiting;
+
+pub use clock::Clock;
+pub use error::{Error, Result};
+pub use guard::{GuardState, Trip};
+pub use primary::{Finished, Mode, Primary, Sessions, Settings};
+pub use session::{Endpoint, Target};
+pub use status::{HeldPath, ReplicaState, ReplicaStatus, TreeStatus, WatchStatus};
+pub use waiting::{WaitError, Waited};

@@ -1,0 +1,597 @@
+//! From a path and what the catalog knows of it to the steps that bring a replica up to date.
+//!
+//! The steps are in the order in which the catalog was changed: at each of them the replica's tree is what the catalog was,
+//! so every shortcut finds what it was planned on. Appearances are planned before disappearances, a directory before what
+//! is in it, and at the end come the times of every directory that the steps touch, because each of them moves those.
+//!
+//! What the catalog already has is shipped all the same, as metadata under its hash: that it was planned once does not mean
+//! that it arrived, and a replica that has it answers at once.
+//!
+//! Two moods. *For everyone*: a change that every connected replica follows; the catalog says what they have, shortcuts
+//! (rename, link, metadata only) are taken from it, and it moves on with the plan. *For one*: what a single replica needs
+//! to catch up; the state alone decides. Then the catalog only moves where no other replica depends on it: a record that
+//! says "shipped" before it was shipped to everyone would hide a change from the others.
+
+mod shortcut;
+
+use crate::guard::Guard;
+use crate::prepare::{Content, Found, entry, read};
+use crate::step::{Action, Step};
+use crate::{Error, Result};
+use fulmar_model::{Entry, Filter, Hash, HeldReason, Kind, Name, Node, Record, RelPath, ReplicaId, Stat, Xattrs};
+use fulmar_store::Catalog;
+use fulmar_tree::{Clock, Dir, Tree, digest};
+use fulmar_wire::{Content as Carried, FromPrimary, Operation, XATTR_BYTES_MAX};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Other names of an inode that are looked at.
+const NAMES_MAX: usize = 1000;
+
+/// For whom a plan is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// Every replica that follows.
+    Everyone,
+    /// One replica, and whether others depend on the catalog.
+    One {
+        /// Which.
+        replica: ReplicaId,
+        /// Whether there are others.
+        shared: bool,
+    },
+    /// One replica, to be told and not to be changed.
+    DryRun,
+}
+
+/// What is known of a replica's content at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Have {
+    /// Nothing is known: shortcuts are tried.
+    Unknown,
+    /// It has nothing of the kind.
+    Missing,
+    /// This content.
+    Content(Hash),
+    /// Shortcuts were tried and failed: the content goes.
+    Nothing,
+    /// As `Nothing`, and the file has not held still for so long that a torn version is better than none.
+    NothingTorn,
+}
+
+/// What the order of planning does not settle.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    /// In order of planning.
+    Change,
+    /// Files that refer to others by name (a Maildir's uidlist) come behind what they name.
+    Index,
+    /// What is gone.
+    Removal,
+}
+
+/// A plan in the making. Borrows the planner's parts.
+pub(crate) struct Plan<'a> {
+    pub(crate) tree: &'a Tree,
+    pub(crate) catalog: &'a mut Catalog,
+    pub(crate) filter: &'a Filter,
+    pub(crate) guard: &'a mut Guard,
+    pub(crate) now_ms: i64,
+    pub(crate) mood: Mood,
+    steps: Vec<(Class, Step)>,
+    /// Directories whose times may differ; true: an operation moves them.
+    touched: BTreeMap<RelPath, bool>,
+    /// Paths a rename took away in this plan.
+    renamed: BTreeSet<RelPath>,
+    /// Names handled along with another of their inode.
+    linked: BTreeSet<RelPath>,
+    /// Directories renamed in this plan, in order.
+    moved: Vec<(RelPath, RelPath)>,
+    /// Other names of inodes that lost a name here: what was written through that name shows in them.
+    siblings: BTreeSet<RelPath>,
+    rescans: Vec<RelPath>,
+    /// Queue rows that must say "and everything below" before the catalog moves on.
+    widen: Vec<RelPath>,
+    handles: Option<(RelPath, Dir)>,
+}
+
+/// What a plan yields.
+pub(crate) struct Planned {
+    /// In order.
+    pub(crate) steps: Vec<Step>,
+    /// Subtrees to be looked at again.
+    pub(crate) rescans: Vec<RelPath>,
+    /// Changes whose row must be widened to the subtree before the catalog is committed.
+    pub(crate) widen: Vec<RelPath>,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(
+        tree: &'a Tree,
+        (catalog, filter, guard): (&'a mut Catalog, &'a Filter, &'a mut Guard),
+        now_ms: i64,
+        mood: Mood,
+    ) -> Self {
+        Self {
+            tree,
+            catalog,
+            filter,
+            guard,
+            now_ms,
+            mood,
+            steps: Vec::new(),
+            touched: BTreeMap::new(),
+            renamed: BTreeSet::new(),
+            linked: BTreeSet::new(),
+            moved: Vec::new(),
+            siblings: BTreeSet::new(),
+            rescans: Vec::new(),
+            widen: Vec::new(),
+            handles: None,
+        }
+    }
+
+    fn push(&mut self, class: Class, step: Step) {
+        self.steps.push((class, step));
+    }
+
+    /// The directory a path is in, kept open for its neighbours.
+    fn place(&mut self, path: &RelPath) -> Result<Option<(&Dir, Name)>> {
+        let Some((parent, name)) = path.split() else { return Ok(None) };
+        if self.handles.as_ref().is_none_or(|(at, _)| *at != parent) {
+            self.handles = None;
+            match self.tree.dir(&parent) {
+                Ok(dir) => self.handles = Some((parent, dir)),
+                Err(error) if error.is_gone() => return Ok(None),
+                // Whatever else the system says, it does not say that nothing is there.
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.handles.as_ref().map(|(_, dir)| (dir, name)))
+    }
+
+    /// What is at a path now; sockets and excluded paths count as nothing.
+    fn look(&mut self, path: &RelPath) -> Result<Option<Stat>> {
+        let stat = if path.is_root() {
+            Some(self.tree.root().stat_self()?)
+        } else {
+            match self.place(path)? {
+                None => None,
+                Some((dir, name)) => match dir.stat(&name) {
+                    Ok(stat) => stat,
+                    Err(error) if error.is_gone() => None,
+                    Err(error) => return Err(error.into()),
+                },
+            }
+        };
+        Ok(stat.filter(|stat| stat.kind != Kind::Socket))
+    }
+
+    /// Plans the paths; appearances before disappearances, so that a rename finds both its ends.
+    pub(crate) fn paths(&mut self, paths: impl IntoIterator<Item = (RelPath, Have)>) -> Result<()> {
+        let mut gone = Vec::new();
+        for (path, have) in paths {
+            match self.appears(path.clone(), have) {
+                Ok(true) => {}
+                Ok(false) => gone.push(path),
+                Err(error) => self.hold(path, error)?,
+            }
+        }
+        for path in gone {
+            if let Err(error) = self.gone(path.clone()) {
+                self.hold(path, error)?;
+            }
+        }
+        for path in std::mem::take(&mut self.siblings) {
+            // One that is gone too has a change of its own.
+            if let Some(stat) = self.look(&path).unwrap_or(None).filter(|stat| stat.kind != Kind::Directory)
+                && let Err(error) = self.file(path.clone(), stat, Have::Unknown)
+            {
+                self.hold(path, error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A path that the system does not let us look at is held; everything else ends the plan.
+    fn hold(&mut self, path: RelPath, error: Error) -> Result<()> {
+        let Error::Tree(error) = error else { return Err(error) };
+        let action = Action::Hold { reason: HeldReason::Unreadable, errno: error.errno() };
+        self.push(Class::Change, Step::new(path, action));
+        Ok(())
+    }
+
+    /// Plans a path that is there; false when it is not.
+    fn appears(&mut self, path: RelPath, have: Have) -> Result<bool> {
+        let stat = self.look(&path)?;
+        if self.filter.excludes(&path, stat.is_some_and(|stat| stat.kind == Kind::Directory)) {
+            return Ok(true);
+        }
+        if let Some(parent) = path.parent() {
+            self.touched.entry(parent).or_insert(false);
+        }
+        let Some(stat) = stat else { return Ok(false) };
+        if self.everyone() {
+            self.way_to(&path)?;
+        }
+        match stat.kind {
+            Kind::Directory => self.directory(path, stat)?,
+            _ => self.file(path, stat, have)?,
+        }
+        Ok(true)
+    }
+
+    fn loses_name(&mut self, path: &RelPath, record: &Record) -> Result<()> {
+        if record.stat.links > 1 && record.stat.kind != Kind::Directory {
+            let names = self.catalog.names_of(record.stat.inode, NAMES_MAX)?;
+            self.siblings.extend(names.into_iter().map(|(name, _)| name).filter(|name| name != path));
+        }
+        Ok(())
+    }
+
+    /// Directories above the path that nobody knows yet come first.
+    fn way_to(&mut self, path: &RelPath) -> Result<()> {
+        let mut unknown = Vec::new();
+        let mut above = path.parent();
+        while let Some(at) = above.filter(|at| !at.is_root()) {
+            if self
+                .catalog
+                .get(&at)?
+                .is_some_and(|record| record.stat.kind == Kind::Directory && record.stat.inode != 0)
+            {
+                break;
+            }
+            above = at.parent();
+            unknown.push(at);
+        }
+        for path in unknown.into_iter().rev() {
+            if let Some(stat) = self.look(&path)?.filter(|stat| stat.kind == Kind::Directory) {
+                self.directory(path, stat)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A large file has been shipped beside the batches: the operation that uses it. What has changed since is planned
+    /// again instead, or an old version would replace a newer one that was shipped meanwhile.
+    pub(crate) fn shipped(&mut self, path: &RelPath, content: &Content, stream: u64, torn: bool) -> Result<()> {
+        let now = self.look(path)?;
+        let usable = now.is_some_and(|now| match torn {
+            true => now.inode == content.stat.inode && now.size > fulmar_wire::INLINE_BYTES_MAX,
+            false => now.same_version(&content.stat),
+        });
+        if !usable {
+            self.push(Class::Change, Step::new(path.clone(), Action::Again));
+            return Ok(());
+        }
+        let carried = Carried::Stream(stream);
+        self.touched.entry(path.parent().unwrap_or_default()).or_insert(false);
+        self.content(path.clone(), content, carried)
+    }
+
+    fn everyone(&self) -> bool {
+        self.mood == Mood::Everyone
+    }
+
+    fn record(&mut self, path: &RelPath, mut record: Record) -> Result<()> {
+        match self.mood {
+            Mood::DryRun => return Ok(()),
+            // Unsettled: the next plan for everyone still ships it, as metadata if the content is there.
+            Mood::One { shared: true, .. } => record.settled = false,
+            _ => {}
+        }
+        Ok(self.catalog.put(path, &record)?)
+    }
+
+    // Directories.
+
+    fn directory(&mut self, path: RelPath, stat: Stat) -> Result<()> {
+        let record = self.catalog.get(&path)?;
+        let same = record.as_ref().is_some_and(|r| r.stat.kind == Kind::Directory && r.stat.inode == stat.inode);
+        if self.everyone() && same {
+            self.touched.insert(path, true);
+            return Ok(());
+        }
+        if self.everyone()
+            && !path.is_root()
+            && let Some(from) = self.directory_before(&path, &stat)?
+        {
+            return self.directory_renamed(from, path, stat, record.is_some());
+        }
+        if self.everyone() {
+            // It may have been made under another name, with changes queued under that name; or it has taken the place
+            // of another directory, whose entries it lacks.
+            self.rescans.push(path.clone());
+        }
+        let xattrs = self.directory_xattrs(&path)?;
+        self.put_directory(path, stat, xattrs)
+    }
+
+    fn put_directory(&mut self, path: RelPath, stat: Stat, xattrs: Xattrs) -> Result<()> {
+        self.record_directory(&path, stat, &xattrs)?;
+        let entry = entry(&stat, None, &[], digest(&xattrs));
+        self.touched.insert(path.clone(), true);
+        self.touch_parent(&path);
+        let operation = Operation::Put { path: path.clone(), entry, xattrs, content: Carried::None };
+        self.operate(Class::Change, path, operation);
+        Ok(())
+    }
+
+    fn record_directory(&mut self, path: &RelPath, stat: Stat, xattrs: &Xattrs) -> Result<()> {
+        let settled = self.tree.is_settled(&stat, Clock::coarse_now());
+        self.record(path, Record { stat, xattrs: digest(xattrs), hash: None, group: None, settled })
+    }
+
+    fn directory_xattrs(&self, path: &RelPath) -> Result<Xattrs> {
+        match self.tree.dir(path).and_then(|dir| dir.xattrs_self()) {
+            Ok(xattrs) => Ok(xattrs),
+            // Gone, or not to be read by this process: what is visible of it is shipped without attributes.
+            Err(_) => Ok(Xattrs::default()),
+        }
+    }
+
+    /// Where the directory was, when it was renamed here.
+    fn directory_before(&mut self, path: &RelPath, stat: &Stat) -> Result<Option<RelPath>> {
+        for (from, record) in self.catalog.names_of(stat.inode, NAMES_MAX)? {
+            if from == *path || record.stat.kind != Kind::Directory || path.starts_with(&from) || from.starts_with(path)
+            {
+                continue;
+            }
+            // A directory younger than the record only has its inode number.
+            let born = self.tree.dir(path).and_then(|dir| dir.identity()).ok().and_then(|root| root.born);
+            let reused = born.is_some_and(|born| born > record.stat.ctime);
+            if !reused && self.look(&from)?.is_none_or(|now| now.inode != stat.inode) {
+                return Ok(Some(from));
+            }
+        }
+        Ok(None)
+    }
+
+    fn directory_renamed(&mut self, from: RelPath, to: RelPath, stat: Stat, replaces: bool) -> Result<()> {
+        if replaces {
+            let count = self.catalog.count_below(&to, u64::MAX)?;
+            if !self.admit(count)? {
+                self.push(Class::Change, Step::new(to.clone(), Action::Compare));
+                self.rescans.push(to);
+                return Ok(());
+            }
+            self.operate(Class::Change, to.clone(), Operation::Remove { path: to.clone() });
+        }
+        self.widen.push(to.clone());
+        self.moved.push((from.clone(), to.clone()));
+        self.catalog.rename(&from, &to)?;
+        self.renamed.insert(from.clone());
+        let xattrs = self.directory_xattrs(&to)?;
+        self.record_directory(&to, stat, &xattrs)?;
+        let entry = entry(&stat, None, &[], digest(&xattrs));
+        for path in [&from, &to] {
+            self.touch_parent(path);
+        }
+        self.touched.insert(to.clone(), true);
+        // Changes queued under the old name mean nothing any more.
+        self.rescans.push(to.clone());
+        let operation = Operation::Rename { from: from.clone(), to: to.clone(), entry, xattrs };
+        self.operate_from(Class::Change, to, Some(from), operation);
+        Ok(())
+    }
+
+    // Everything else that is there.
+
+    fn file(&mut self, path: RelPath, stat: Stat, have: Have) -> Result<()> {
+        if self.linked.contains(&path) && have != Have::NothingTorn {
+            return Ok(());
+        }
+        let record = self.catalog.get(&path)?;
+        let proved = record.as_ref().filter(|record| record.proves(&stat)).cloned();
+        if let Some(old) = record.as_ref().filter(|old| old.stat.inode != stat.inode) {
+            self.loses_name(&path, old)?;
+        }
+        if matches!(have, Have::Unknown | Have::Missing | Have::Content(_))
+            && self.shortcut(&path, &stat, record.as_ref(), have)?
+        {
+            return Ok(());
+        }
+        let Some((dir, name)) = self.place(&path)? else { return self.gone(path) };
+        match read(dir, &name) {
+            Found::Gone => self.gone(path),
+            Found::Unreadable(errno) => {
+                self.push(Class::Change, Step::new(path, Action::Hold { reason: HeldReason::Unreadable, errno }));
+                Ok(())
+            }
+            Found::Large(stat) => self.large(path, stat, have, proved),
+            Found::Moving(content) if have != Have::NothingTorn => {
+                let _ = content;
+                self.push(Class::Change, Step::new(path, Action::Again));
+                Ok(())
+            }
+            Found::Moving(content) => {
+                self.put_content(path.clone(), content, have, record.as_ref())?;
+                self.push(Class::Change, Step::new(path, Action::Again));
+                Ok(())
+            }
+            Found::Read(content) => self.put_content(path, content, have, record.as_ref()),
+        }
+    }
+
+    /// A replica that probably has a large content is asked by hash first.
+    fn large(&mut self, path: RelPath, stat: Stat, have: Have, proved: Option<Record>) -> Result<()> {
+        let known = proved.and_then(|record| record.hash);
+        match (known, have) {
+            (Some(hash), Have::Unknown) => self.metadata(path, stat, hash),
+            (Some(hash), Have::Content(theirs)) if hash == theirs => self.metadata(path, stat, hash),
+            _ => {
+                self.push(Class::Change, Step::new(path, Action::Large));
+                Ok(())
+            }
+        }
+    }
+
+    fn put_content(&mut self, path: RelPath, content: Content, have: Have, record: Option<&Record>) -> Result<()> {
+        let hash = content.hash;
+        let known = match have {
+            Have::Content(theirs) => Some(theirs),
+            Have::Unknown if self.everyone() => record.and_then(|record| record.hash),
+            _ => None,
+        };
+        if content.stat.kind == Kind::File && hash.is_some() && hash == known {
+            // The same bytes again: only metadata differs.
+            let entry = content.entry();
+            self.record(&path, content.record(self.tree))?;
+            self.touch_parent(&path);
+            let operation = Operation::Metadata { path: path.clone(), entry, xattrs: content.xattrs };
+            self.operate(Class::Change, path, operation);
+            return Ok(());
+        }
+        let carried = match content.stat.kind {
+            Kind::File => Carried::Inline(content.segments.clone()),
+            _ => Carried::None,
+        };
+        self.content(path, &content, carried)
+    }
+
+    /// The content goes, and every other known name of the inode is linked to it again.
+    fn content(&mut self, path: RelPath, content: &Content, carried: Carried) -> Result<()> {
+        if content.xattrs.bytes() > XATTR_BYTES_MAX {
+            self.push(Class::Change, Step::new(path, Action::Hold { reason: HeldReason::TooLarge, errno: 7 }));
+            return Ok(());
+        }
+        let entry = content.entry();
+        self.record(&path, content.record(self.tree))?;
+        self.touch_parent(&path);
+        let is_index = path.split().is_some_and(|(_, name)| name.as_bytes().starts_with(b"dovecot-uidlist"));
+        let class = if is_index { Class::Index } else { Class::Change };
+        let operation = Operation::Put {
+            path: path.clone(),
+            entry: entry.clone(),
+            xattrs: content.xattrs.clone(),
+            content: carried,
+        };
+        self.operate(class, path.clone(), operation);
+        if content.stat.links > 1 {
+            for (other, _) in self.catalog.names_of(content.stat.inode, NAMES_MAX)? {
+                let alive = other != path && self.look(&other)?.is_some_and(|now| now.inode == content.stat.inode);
+                if alive && self.linked.insert(other.clone()) {
+                    self.record(&other, content.record(self.tree))?;
+                    self.touch_parent(&other);
+                    self.operate_link(other, path.clone(), entry.clone(), content.xattrs.clone());
+                }
+            }
+            self.linked.insert(path);
+        }
+        Ok(())
+    }
+
+    // What is not there.
+
+    fn gone(&mut self, path: RelPath) -> Result<()> {
+        if self.renamed.contains(&path) {
+            return Ok(());
+        }
+        let record = self.catalog.get(&path)?;
+        if let Some(record) = &record {
+            self.loses_name(&path, record)?;
+        }
+        let known = record.is_some();
+        if self.everyone() && !known {
+            // Probably made and removed between two looks. But a replica may have had it before the catalog knew of it,
+            // and saying once more that nothing is there costs little. It does not count as a removal.
+            if self.guard.is_clear() {
+                self.touch_parent(&path);
+                self.operate(Class::Removal, path.clone(), Operation::Remove { path });
+            }
+            return Ok(());
+        }
+        let count = self.catalog.count_below(&path, u64::MAX)?.max(1);
+        self.touch_parent(&path);
+        let admitted = self.mood == Mood::DryRun || self.admit(count)?;
+        if known && matches!(self.mood, Mood::Everyone | Mood::One { shared: false, .. }) {
+            self.catalog.remove(&path)?;
+        }
+        if admitted {
+            self.operate(Class::Removal, path.clone(), Operation::Remove { path });
+        } else {
+            self.push(Class::Removal, Step::new(path, Action::Hold { reason: HeldReason::Approval, errno: 0 }));
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, count: u64) -> Result<bool> {
+        let tree = self.catalog.count()?;
+        let whose = match self.mood {
+            Mood::One { replica, .. } => Some(replica),
+            Mood::Everyone | Mood::DryRun => None,
+        };
+        Ok(self.guard.admit(whose, count, tree, self.now_ms))
+    }
+
+    // Collecting.
+
+    fn touch_parent(&mut self, path: &RelPath) {
+        if let Some(parent) = path.parent() {
+            self.touched.insert(parent, true);
+        }
+    }
+
+    fn operate(&mut self, class: Class, path: RelPath, operation: Operation) {
+        self.operate_from(class, path, None, operation);
+    }
+
+    fn operate_link(&mut self, path: RelPath, target: RelPath, entry: Entry, xattrs: Xattrs) {
+        self.operate(Class::Change, path.clone(), Operation::Link { path, target, entry, xattrs });
+    }
+
+    fn operate_from(&mut self, class: Class, path: RelPath, from: Option<RelPath>, operation: Operation) {
+        let action = match FromPrimary::encode_operation(&operation) {
+            Ok(frame) => Action::Operate { frame, word: operation.word() },
+            Err(_) => Action::Hold { reason: HeldReason::TooLarge, errno: 7 },
+        };
+        let subtree = matches!(&operation, Operation::Rename { entry, .. } if entry.node == Node::Directory);
+        self.push(class, Step { path, from, subtree, action });
+    }
+
+    /// Puts the steps in order and adds the times of touched directories, the deepest first.
+    pub(crate) fn finish(mut self) -> Result<Planned> {
+        let mut touched = BTreeMap::new();
+        for (mut path, moved) in std::mem::take(&mut self.touched) {
+            for (from, to) in &self.moved {
+                if let Some(below) = path.strip(from) {
+                    path = below.under(to);
+                }
+            }
+            *touched.entry(path).or_insert(false) |= moved;
+        }
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.sort_by_key(|(class, _)| *class);
+        let mut times: Vec<_> = touched.into_iter().collect();
+        times.sort_by_key(|(path, _)| std::cmp::Reverse(path.depth()));
+        for (path, moved) in times {
+            let record = self.catalog.get(&path)?;
+            let Some(stat) = self.look(&path).unwrap_or(None).filter(|stat| stat.kind == Kind::Directory) else {
+                // Renamed meanwhile, perhaps: whoever finds it under its next name must set its times.
+                if let Some(record) = record.filter(|_| moved) {
+                    self.record(&path, Record { settled: false, ..record })?;
+                }
+                continue;
+            };
+            if self.filter.excludes(&path, true) || (!moved && record.is_some_and(|record| record.proves(&stat))) {
+                continue;
+            }
+            let xattrs = self.directory_xattrs(&path)?;
+            self.record_directory(&path, stat, &xattrs)?;
+            let entry = Entry { node: Node::Directory, ..entry(&stat, None, &[], digest(&xattrs)) };
+            let operation = Operation::Metadata { path: path.clone(), entry, xattrs };
+            let action = match FromPrimary::encode_operation(&operation) {
+                Ok(frame) => Action::Operate { frame, word: "times" },
+                Err(_) => Action::Hold { reason: HeldReason::TooLarge, errno: 7 },
+            };
+            steps.push((Class::Removal, Step::new(path, action)));
+        }
+        let steps = steps.into_iter().map(|(_, step)| step).collect();
+        Ok(Planned { steps, rescans: self.rescans, widen: self.widen })
+    }
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}

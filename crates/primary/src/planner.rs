@@ -1,0 +1,349 @@
+//! The owner of catalog and guard: takes changes from the queue, plans them once for everyone, and answers what single
+//! replicas ask.
+//!
+//! Plans made for everyone are kept for a while, by the position they start at: replicas that keep up share them. A
+//! replica that is further behind gets plans of its own from the rows of the queue.
+
+use crate::Result;
+use crate::clock::Clock;
+use crate::guard::{Guard, GuardState, Trip, Whose};
+use crate::keeper::Keeper;
+use crate::plan::{Have, Mood, Plan, Planned};
+use crate::prepare::Content;
+use crate::rescan::Rescans;
+use crate::step::{Action, Batch, Step};
+use fulmar_model::{Change, Filter, RelPath, ReplicaId, Scope, Seq};
+use fulmar_store::{Catalog, NewChange, Queue};
+use fulmar_tree::{Names, Tree};
+use fulmar_wire::INLINE_BYTES_MAX;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+/// Changes planned together at most.
+const BATCH_CHANGES: usize = 512;
+/// Content planned together at most, in bytes.
+const BATCH_BYTES: u64 = 8 << 20;
+/// Paths sent to the end of the queue at once.
+const POSTPONED_MAX: usize = 100_000;
+/// Plans kept for replicas that keep up, in bytes of their frames.
+const RECENT_BYTES: usize = 32 << 20;
+/// And their number.
+const RECENT: usize = 256;
+
+/// The planner of one tree.
+pub(crate) struct Planner {
+    pub(crate) tree: Option<Tree>,
+    pub(crate) catalog: Catalog,
+    pub(crate) filter: Filter,
+    pub(crate) guard: Guard,
+    pub(crate) queue: Keeper<Queue>,
+    pub(crate) rescans: Rescans,
+    pub(crate) clock: Clock,
+    /// Changes up to here have been planned for everyone.
+    planned: Seq,
+    /// Taken from the queue and not planned yet.
+    taken: VecDeque<Change>,
+    recent: VecDeque<Arc<Batch>>,
+    recent_bytes: usize,
+    /// Paths that were gone when their turn came, and were sent to the end of the queue.
+    postponed: HashSet<RelPath>,
+}
+
+/// A path a replica asks for, and what it has.
+pub(crate) type Asked = (RelPath, Have);
+
+impl Planner {
+    /// `planned`: the last position given before this start. Changes up to there are shipped to each replica by state
+    /// alone, because nobody knows whether the plan made for them then was carried out.
+    pub(crate) fn new(
+        tree: Tree,
+        (catalog, filter, guard): (Catalog, Filter, Guard),
+        (queue, rescans): (Keeper<Queue>, Rescans),
+        planned: Seq,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            tree: Some(tree),
+            catalog,
+            filter,
+            guard,
+            queue,
+            rescans,
+            clock,
+            planned,
+            taken: VecDeque::new(),
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+            postponed: HashSet::new(),
+        }
+    }
+
+    /// The next steps for a replica that has those of every change up to `after`; `None` when there is no change behind it,
+    /// or the source is gone.
+    pub(crate) fn next(&mut self, after: Seq, replica: ReplicaId) -> Result<Option<Arc<Batch>>> {
+        if self.tree.is_none() {
+            return Ok(None);
+        }
+        loop {
+            if let Some(batch) = self.recent.iter().find(|batch| batch.after == after) {
+                return Ok(Some(Arc::clone(batch)));
+            }
+            if after < self.planned {
+                return self.catch_up(after, replica).map(Some);
+            }
+            let Some(batch) = self.plan_next()? else { return Ok(None) };
+            let batch = Arc::new(batch);
+            self.recent_bytes += batch.bytes();
+            self.recent.push_back(Arc::clone(&batch));
+            while self.recent_bytes > RECENT_BYTES || self.recent.len() > RECENT {
+                let Some(old) = self.recent.pop_front() else { break };
+                self.recent_bytes -= old.bytes();
+            }
+        }
+    }
+
+    /// Plans the next changes for everyone.
+    fn plan_next(&mut self) -> Result<Option<Batch>> {
+        if self.taken.is_empty() {
+            self.taken = self.queue.ask_blocking(|queue| queue.take(BATCH_CHANGES))??.into();
+        }
+        if self.taken.is_empty() {
+            return Ok(None);
+        }
+        let (after, mut upto, mut bytes, mut count) = (self.planned, self.planned, 0, 0);
+        let mut asked = Vec::new();
+        let mut compare = Vec::new();
+        for change in &self.taken {
+            upto = change.seq;
+            bytes += self.small_bytes(&change.path);
+            count += 1;
+            if change.scope == Scope::Tree {
+                compare.push(change.path.clone());
+            }
+            asked.push((change.path.clone(), Have::Unknown));
+            if bytes > BATCH_BYTES {
+                break;
+            }
+        }
+        let asked = self.postpone_gone(asked, upto)?;
+        let mut steps = self.plan(asked, Mood::Everyone)?;
+        // Only when the plan is made are they off our hands.
+        self.taken.drain(..count);
+        steps.extend(compare.into_iter().map(|path| Step::new(path, Action::Compare)));
+        self.planned = upto;
+        Ok(Some(Batch { after, upto, steps }))
+    }
+
+    /// What is gone may have another name by now, queued further behind. It goes to the end of the queue, once, so that
+    /// at no moment a replica has neither name.
+    fn postpone_gone(&mut self, asked: Vec<Asked>, upto: Seq) -> Result<Vec<Asked>> {
+        let Some(tree) = self.tree.clone() else { return Ok(asked) };
+        if self.queue.ask_blocking(|queue| queue.last())? <= upto {
+            self.postponed.clear();
+            return Ok(asked);
+        }
+        let first_seen_ms = (self.clock)();
+        let (mut now, mut later) = (Vec::new(), Vec::new());
+        for (path, have) in asked {
+            let gone = tree.stat(&path).is_ok_and(|stat| stat.is_none());
+            if gone && self.postponed.len() < POSTPONED_MAX && self.postponed.insert(path.clone()) {
+                later.push(NewChange { path, scope: Scope::Path, first_seen_ms });
+            } else {
+                self.postponed.remove(&path);
+                now.push((path, have));
+            }
+        }
+        if !later.is_empty() {
+            self.queue.ask_blocking(move |queue| queue.put(&later))??;
+        }
+        Ok(now)
+    }
+
+    /// Bytes the path's content will take in a batch.
+    fn small_bytes(&self, path: &RelPath) -> u64 {
+        let stat = self.tree.as_ref().and_then(|tree| tree.stat(path).unwrap_or(None));
+        stat.map_or(0, |stat| if stat.size > INLINE_BYTES_MAX { 0 } else { stat.size })
+    }
+
+    /// Steps for one replica that has fallen behind what was planned for everyone.
+    fn catch_up(&mut self, after: Seq, replica: ReplicaId) -> Result<Arc<Batch>> {
+        let planned = self.planned;
+        let rows = self.queue.ask_blocking(move |queue| queue.between(after, planned, BATCH_CHANGES))??;
+        let full = rows.len() == BATCH_CHANGES;
+        let mut upto = if full { rows.last().map_or(planned, |row| row.seq) } else { planned };
+        let mut asked = VecDeque::new();
+        let mut bytes = 0;
+        let mut compare = Vec::new();
+        for row in rows {
+            if bytes > BATCH_BYTES {
+                break;
+            }
+            bytes += self.small_bytes(&row.path);
+            if row.scope == Scope::Tree {
+                compare.push(Step::new(row.path.clone(), Action::Compare));
+            }
+            if bytes > BATCH_BYTES {
+                upto = row.seq;
+            }
+            asked.push_back((row.path, Have::Unknown));
+        }
+        let mut steps = self.plan(asked, self.for_one(replica)?)?;
+        steps.extend(compare);
+        Ok(Arc::new(Batch { after, upto, steps }))
+    }
+
+    /// Whether another replica than this one depends on the catalog.
+    fn for_one(&self, replica: ReplicaId) -> Result<Mood> {
+        let replicas = self.queue.ask_blocking(|queue| queue.replicas())??;
+        Ok(Mood::One { replica, shared: replicas.iter().any(|row| row.id != replica) })
+    }
+
+    /// Steps for paths that one replica asks for; those that would be too much at once stay in `asked`.
+    pub(crate) fn look(
+        &mut self,
+        mut asked: VecDeque<Asked>,
+        replica: Option<ReplicaId>,
+    ) -> Result<(Vec<Step>, VecDeque<Asked>)> {
+        if self.tree.is_none() {
+            return Ok((Vec::new(), asked));
+        }
+        let (mut now, mut bytes) = (Vec::new(), 0);
+        while let Some((path, have)) = asked.pop_front() {
+            bytes += self.small_bytes(&path);
+            now.push((path, have));
+            if bytes > BATCH_BYTES || now.len() >= BATCH_CHANGES {
+                break;
+            }
+        }
+        let mood = match replica {
+            Some(replica) => self.for_one(replica)?,
+            None => Mood::DryRun,
+        };
+        Ok((self.plan(now, mood)?, asked))
+    }
+
+    /// The steps that use a large file which has reached a replica beside the batches.
+    pub(crate) fn shipped(
+        &mut self,
+        path: &RelPath,
+        content: &Content,
+        (stream, torn): (u64, bool),
+        replica: ReplicaId,
+    ) -> Result<Vec<Step>> {
+        let mood = self.for_one(replica)?;
+        self.with_plan(mood, |plan| plan.shipped(path, content, stream, torn))
+    }
+
+    fn plan(&mut self, asked: impl IntoIterator<Item = Asked>, mood: Mood) -> Result<Vec<Step>> {
+        self.check_source()?;
+        self.with_plan(mood, |plan| plan.paths(asked))
+    }
+
+    /// Makes a plan inside one transaction of the catalog.
+    fn with_plan(&mut self, mood: Mood, fill: impl FnOnce(&mut Plan<'_>) -> Result<()>) -> Result<Vec<Step>> {
+        let Some(tree) = self.tree.clone() else { return Ok(Vec::new()) };
+        let before = self.guard.state();
+        self.catalog.begin()?;
+        let mut plan = Plan::new(&tree, (&mut self.catalog, &self.filter, &mut self.guard), (self.clock)(), mood);
+        let planned = match fill(&mut plan).and_then(|()| plan.finish()) {
+            Ok(planned) => planned,
+            Err(error) => {
+                self.catalog.rollback()?;
+                return Err(error);
+            }
+        };
+        let Planned { steps, rescans, widen } = planned;
+        if !widen.is_empty() {
+            // Before the catalog says that the directory has moved: a replica that is behind must compare the subtree.
+            self.queue.ask_blocking(move |queue| widen.iter().try_for_each(|path| queue.widen(path).map(drop)))??;
+        }
+        self.catalog.commit()?;
+        for subtree in rescans {
+            self.rescans.request(subtree);
+        }
+        if self.guard.state() != before {
+            self.save_guard()?;
+        }
+        Ok(steps)
+    }
+
+    /// Trips the guard when the source is empty and was not. (That it is gone, or another, is noticed by the primary.)
+    fn check_source(&mut self) -> Result<()> {
+        let Some(tree) = &self.tree else { return Ok(()) };
+        let empty = match tree.root().names_if_few()? {
+            Names::All(names) => names.iter().all(|name| self.filter.excludes_here(&RelPath::root().join(name), false)),
+            Names::TooMany(_) => false,
+        };
+        if empty && self.catalog.count_below(&RelPath::root(), 2)? > 1 {
+            self.trip(Trip::SourceEmpty)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the source has nothing to replicate at all.
+    pub(crate) fn source_is_empty(&self) -> bool {
+        let names = self.tree.as_ref().map(|tree| tree.root().names_if_few());
+        match names {
+            Some(Ok(Names::All(names))) => {
+                names.iter().all(|name| self.filter.excludes_here(&RelPath::root().join(name), false))
+            }
+            _ => false,
+        }
+    }
+
+    /// This many paths are about to be removed.
+    pub(crate) fn expect_removals(&mut self, whose: Whose, count: u64) -> Result<()> {
+        if count > 0 && self.source_is_empty() {
+            self.trip(Trip::SourceEmpty)?;
+        }
+        let before = self.guard.state();
+        let tree = self.catalog.count()?.max(count);
+        self.guard.expect(whose, count, tree, (self.clock)());
+        if self.guard.state() != before {
+            self.save_guard()?;
+        }
+        Ok(())
+    }
+
+    /// Stops removals.
+    pub(crate) fn trip(&mut self, why: Trip) -> Result<()> {
+        self.guard.trip(why);
+        self.save_guard()
+    }
+
+    /// A person approves what is held back: that, and no more. Gives the number of removals.
+    pub(crate) fn approve(&mut self) -> Result<u64> {
+        let held = self.queue.ask_blocking(|queue| queue.approve())??;
+        // Part of the wave may not have been planned yet, and so not been held.
+        let known = match self.guard.state() {
+            GuardState::Tripped(Trip::Wave { removals, .. }) => removals,
+            GuardState::Tripped(_) => self.catalog.count()?,
+            GuardState::Clear => 0,
+        };
+        let count = held.max(known);
+        self.guard.approve(count, (self.clock)());
+        self.save_guard()?;
+        Ok(count)
+    }
+
+    /// A person approves whatever this run removes.
+    pub(crate) fn approve_all(&mut self) -> Result<()> {
+        self.queue.ask_blocking(|queue| queue.approve())??;
+        self.guard.approve(u64::MAX, (self.clock)());
+        self.save_guard()
+    }
+
+    /// The source is there (again).
+    pub(crate) fn source_is(&mut self, tree: Option<Tree>) -> Result<()> {
+        self.tree = tree;
+        if self.tree.is_some() {
+            self.guard.source_is_back();
+        }
+        self.save_guard()
+    }
+
+    fn save_guard(&mut self) -> Result<()> {
+        let state = self.guard.state().encode();
+        Ok(self.queue.ask_blocking(move |queue| queue.meta_set("guard", &state))??)
+    }
+}

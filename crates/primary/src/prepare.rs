@@ -1,0 +1,137 @@
+//! Reads a path once: metadata, attributes, hash, and the content where it is small. Notices what changes meanwhile.
+
+use fulmar_model::{Entry, Hash, Kind, LinkGroup, Name, Node, Record, Stat, Timestamp, XattrDigest, Xattrs};
+use fulmar_tree::{Clock, Dir, Error, Tree, digest};
+use fulmar_wire::{INLINE_BYTES_MAX, Segment};
+
+/// How often a file that changes while it is read is read again at once.
+const ATTEMPTS: usize = 3;
+/// Bytes asked of the kernel at a time.
+const CHUNK_BYTES: usize = INLINE_BYTES_MAX as usize;
+
+/// What was found at a path that is no directory.
+pub(crate) enum Found {
+    /// Read whole, and it held still.
+    Read(Content),
+    /// It did not hold still; what was read is one version, perhaps torn.
+    Moving(Content),
+    /// Too large to be read into memory: it is read when it is shipped.
+    Large(Stat),
+    /// Nothing there (any more).
+    Gone,
+    /// The system says no.
+    Unreadable(i32),
+}
+
+/// A path that was read.
+pub(crate) struct Content {
+    /// As it was when reading began.
+    pub(crate) stat: Stat,
+    /// Its attributes.
+    pub(crate) xattrs: Xattrs,
+    /// Hash of a file's content.
+    pub(crate) hash: Option<Hash>,
+    /// A file's bytes.
+    pub(crate) segments: Vec<Segment>,
+    /// Target of a symlink.
+    pub(crate) target: Box<[u8]>,
+    /// The coarse clock when reading began.
+    pub(crate) began: Timestamp,
+}
+
+impl Content {
+    /// As another machine sees it.
+    pub(crate) fn entry(&self) -> Entry {
+        entry(&self.stat, self.hash, &self.target, digest(&self.xattrs))
+    }
+
+    /// As the catalog keeps it.
+    pub(crate) fn record(&self, tree: &Tree) -> Record {
+        let hash = match self.stat.kind {
+            Kind::Symlink => Some(fulmar_tree::hash_bytes(&self.target)),
+            _ => self.hash,
+        };
+        let settled = tree.is_settled(&self.stat, self.began);
+        Record { stat: self.stat, xattrs: digest(&self.xattrs), hash, group: None, settled }
+    }
+}
+
+/// The entry of an inode with this stat data. A socket has none; the caller leaves sockets out.
+pub(crate) fn entry(stat: &Stat, hash: Option<Hash>, target: &[u8], xattrs: XattrDigest) -> Entry {
+    let node = match stat.kind {
+        Kind::File => Node::File { size: stat.size, hash },
+        Kind::Directory => Node::Directory,
+        Kind::Symlink => Node::Symlink { target: target.into() },
+        Kind::Fifo | Kind::Socket => Node::Fifo,
+        Kind::CharDevice => Node::CharDevice(stat.node),
+        Kind::BlockDevice => Node::BlockDevice(stat.node),
+    };
+    // A directory carries its inode always: that is how a replica knows which one is renamed.
+    let grouped = stat.links > 1 || stat.kind == Kind::Directory;
+    // Linux does not let a symlink's mode be set, and shows 0777 everywhere.
+    Entry {
+        node,
+        mode: stat.mode,
+        uid: stat.uid,
+        gid: stat.gid,
+        mtime: stat.mtime,
+        xattrs,
+        group: grouped.then_some(LinkGroup(stat.inode)),
+    }
+}
+
+/// Reads the entry `name` of `dir`.
+pub(crate) fn read(dir: &Dir, name: &Name) -> Found {
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        match read_once(dir, name) {
+            Ok(Found::Moving(content)) => last = Some(content),
+            Ok(found) => return found,
+            Err(error) if error.is_gone() => return Found::Gone,
+            Err(error) => return Found::Unreadable(error.errno()),
+        }
+    }
+    last.map_or(Found::Gone, Found::Moving)
+}
+
+fn read_once(dir: &Dir, name: &Name) -> Result<Found, Error> {
+    let began = Clock::coarse_now();
+    let Some(stat) = dir.stat(name)? else { return Ok(Found::Gone) };
+    if stat.kind != Kind::File {
+        return read_special(dir, name, stat, began);
+    }
+    if stat.size > INLINE_BYTES_MAX {
+        return Ok(Found::Large(stat));
+    }
+    let mut reader = match dir.open_file(name) {
+        Ok(reader) => reader,
+        // Another kind of thing has taken its place meanwhile.
+        Err(Error::NotAFile { .. }) => return read_special(dir, name, stat, began),
+        Err(error) => return Err(error),
+    };
+    let stat = *reader.stat();
+    if stat.size > INLINE_BYTES_MAX {
+        return Ok(Found::Large(stat));
+    }
+    let mut segments = Vec::new();
+    while let Some(chunk) = reader.next_chunk(CHUNK_BYTES)? {
+        segments.push(Segment { offset: chunk.offset, bytes: chunk.bytes.into() });
+    }
+    let xattrs = reader.xattrs()?;
+    let (hash, after) = reader.finish()?;
+    let read: u64 = segments.last().map_or(0, |last| last.offset + last.bytes.len() as u64);
+    let content = Content { stat, xattrs, hash: Some(hash), segments, target: Box::default(), began };
+    let whole = stat.same_version(&after) && read <= stat.size;
+    Ok(if whole { Found::Read(content) } else { Found::Moving(content) })
+}
+
+fn read_special(dir: &Dir, name: &Name, stat: Stat, began: Timestamp) -> Result<Found, Error> {
+    let target = match stat.kind {
+        Kind::Symlink => dir.read_link(name)?,
+        _ => Box::default(),
+    };
+    let xattrs = dir.xattrs(name, stat.kind)?;
+    let content = Content { stat, xattrs, hash: None, segments: Vec::new(), target, began };
+    let still = dir.stat(name)?.is_some_and(|after| after.same_version(&stat));
+    Ok(if still { Found::Read(content) } else { Found::Moving(content) })
+}

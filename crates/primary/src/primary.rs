@@ -1,0 +1,579 @@
+//! Starts the parts of a primary, keeps the watch on its source, and ends them.
+
+use crate::capture::{Capture, EVENTS, Notice};
+use crate::clock::Clock;
+use crate::guard::{Guard, GuardState, LIMITS, Trip, decode_root, encode_root};
+use crate::keeper::Keeper;
+use crate::planner::Planner;
+use crate::rescan::{Rescan, Rescans};
+use crate::session::{Endpoint, Session, Until};
+use crate::settle::Pauses;
+use crate::status::{HeldPath, Pulse, ReplicaStatus, TreeStatus, WatchStatus};
+use crate::waiting::{WaitError, Waited, held_path};
+use crate::{Error, Result};
+use fulmar_model::{DeletePolicy, Durability, Filter, Id, QueueId, RelPath, RootId, Seq, Term, TreeId};
+use fulmar_store::{Catalog, Opened, Queue, Sync as CatalogSync, set_aside};
+use fulmar_tree::{Lock, Tree, identify, lock_file};
+use fulmar_watch::{Event, Meter, RootGone, Watcher};
+use fulmar_wire::{Ancestor, Hello};
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How often a source that is gone is looked for.
+const LOOK_FOR_SOURCE: Duration = Duration::from_secs(1);
+/// Held paths listed in a status.
+const HELD_LISTED: usize = 100;
+
+/// What a primary is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Bring the replicas up to date, then end.
+    Sync,
+    /// Tell what `Sync` would do, then end.
+    DryRun,
+    /// Follow changes until told to end.
+    Follow,
+}
+
+/// Everything a primary must be told.
+#[derive(Clone)]
+pub struct Settings {
+    /// The directory that is authoritative.
+    pub source: PathBuf,
+    /// Directory of the state of this tree on this machine; it exists, and is not inside the source.
+    pub state: PathBuf,
+    /// What to do.
+    pub mode: Mode,
+    /// The replicas.
+    pub endpoints: Vec<Endpoint>,
+    /// What is not replicated.
+    pub filter: Filter,
+    /// Whether a directory with foreign content may become a replica.
+    pub adopt: bool,
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// What happens to paths that are gone from the source.
+    pub delete: DeletePolicy,
+    /// Whether a person has approved the removals of this run.
+    pub approve_removals: bool,
+    /// The tree.
+    pub tree: TreeId,
+    /// Identity for a queue that has to be made.
+    pub fresh_queue: QueueId,
+    /// The kernel's boot id.
+    pub boot: Id,
+    /// Milliseconds since 1970.
+    pub clock: Clock,
+    /// How long a path that is being written waits without, and with, further writes.
+    pub settle: (Duration, Duration),
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The replica.
+    pub name: String,
+    /// Why it did not end well.
+    pub error: Option<Error>,
+}
+
+/// What the parts share: ways to the owners, nothing that is locked.
+pub(crate) struct Parts {
+    pub(crate) source: PathBuf,
+    pub(crate) tree: TreeId,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) queue: Keeper<Queue>,
+    pub(crate) planner: Keeper<Planner>,
+    pub(crate) rescans: Rescans,
+    pub(crate) pulses: Vec<watch::Receiver<Pulse>>,
+    pub(crate) progress: watch::Sender<u64>,
+    pub(crate) meter: Option<Arc<Meter>>,
+    pub(crate) flushes: Option<mpsc::Sender<oneshot::Sender<Result<Seq>>>>,
+    pub(crate) clock: Clock,
+    end: CancellationToken,
+    /// Kept: sessions would take its end for a restart.
+    _restarts: watch::Sender<u64>,
+    _lock: Lock,
+}
+
+/// A running primary. Clones speak to the same one.
+#[derive(Clone)]
+pub struct Primary(Arc<Parts>);
+
+/// The sessions of a primary, to be waited for.
+pub struct Sessions(JoinSet<Finished>);
+
+impl Primary {
+    /// Opens the state, watches the source, and starts a session for every replica. `would` is told what a dry run would do.
+    ///
+    /// Errors leave nothing running. A damaged database is set aside and built anew.
+    pub async fn start(
+        settings: Settings,
+        would: Option<mpsc::UnboundedSender<(&'static str, RelPath)>>,
+    ) -> Result<(Self, Sessions)> {
+        let end = CancellationToken::new();
+        let opening = settings.clone();
+        let opened = tokio::task::spawn_blocking(move || State::open(&opening)).await.map_err(|_| Error::Gone)??;
+        let State { tree, lock, queue, catalog, guard, resumable } = opened;
+        let last_seq = queue.last();
+        let (last, last_seen) = watch::channel(last_seq);
+        let queue_id = queue.id();
+        let queue = Keeper::start("fulmar-queue", queue)?;
+        let (rescans, requests) = Rescans::channel();
+        let catalog_reader = catalog.reader()?;
+        let planner = Planner::new(
+            tree.clone(),
+            (catalog, settings.filter.clone(), guard),
+            (queue.clone(), rescans.clone()),
+            last_seq,
+            settings.clock,
+        );
+        let planner = Keeper::start("fulmar-plan", planner)?;
+        if settings.approve_removals {
+            planner.ask(Planner::approve_all).await??;
+        }
+        let rescan = Rescan {
+            catalog: catalog_reader,
+            filter: settings.filter.clone(),
+            queue: queue.clone(),
+            planner: planner.clone(),
+            requests,
+            rescans: rescans.clone(),
+            last: last.clone(),
+            clock: settings.clock,
+        };
+        background("fulmar-scan", end.clone(), move || rescan.run())?;
+        let restarts = watch::Sender::new(0);
+        let (mut meter, mut flushes) = (None, None);
+        if settings.mode == Mode::Follow {
+            let names: Vec<_> = settings.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+            queue.ask(move |queue| forget_others(queue, &names)).await??;
+            let (flush_in, flush_out) = mpsc::channel(16);
+            let supervisor = Supervisor {
+                settings: settings.clone(),
+                queue: queue.clone(),
+                planner: planner.clone(),
+                rescans: rescans.clone(),
+                restarts: restarts.clone(),
+                end: end.clone(),
+                root: tree.id(),
+                meter: Arc::default(),
+            };
+            meter = Some(Arc::clone(&supervisor.meter));
+            supervisor.start(last.clone(), flush_out).await?;
+            flushes = Some(flush_in);
+            // With nobody to resume, the comparison sees everything a scan would.
+            if resumable {
+                rescans.request(RelPath::root());
+            }
+        }
+        let hello = hello(&settings, &tree, queue_id)?;
+        let progress = watch::Sender::new(0);
+        let (mut sessions, mut pulses) = (JoinSet::new(), Vec::new());
+        for endpoint in &settings.endpoints {
+            let (pulse, seen) = watch::channel(Pulse::default());
+            pulses.push(seen);
+            let session = Session {
+                endpoint: endpoint.clone(),
+                hello: hello.clone(),
+                until: if settings.mode == Mode::Follow { Until::Told } else { Until::InSync },
+                queue: queue.clone(),
+                planner: planner.clone(),
+                filter: settings.filter.clone(),
+                last: last_seen.clone(),
+                restarts: restarts.subscribe(),
+                pulse,
+                progress: progress.clone(),
+                would: would.clone(),
+                end: end.clone(),
+                clock: settings.clock,
+                delay_max: settings.settle.1,
+            };
+            let name = endpoint.name.clone();
+            sessions.spawn(async move { Finished { name, error: session.run().await.err() } });
+        }
+        let parts = Parts {
+            source: settings.source,
+            tree: settings.tree,
+            endpoints: settings.endpoints,
+            queue,
+            planner,
+            rescans,
+            pulses,
+            progress,
+            meter,
+            flushes,
+            clock: settings.clock,
+            end,
+            _restarts: restarts,
+            _lock: lock,
+        };
+        Ok((Self(Arc::new(parts)), Sessions(sessions)))
+    }
+
+    /// Until all that happened before this call is durable on every replica.
+    pub async fn wait(&self, patience: Duration) -> std::result::Result<Waited, WaitError> {
+        self.0.wait(patience).await
+    }
+
+    /// Lets removals that were held back go ahead; gives their number.
+    pub async fn approve(&self) -> Result<u64> {
+        let count = self.0.planner.ask(Planner::approve).await??;
+        if let Some(root) = identify(&self.0.source)? {
+            let root = encode_root(&root);
+            self.0.queue.ask(move |queue| queue.meta_set("root", &root)).await??;
+        }
+        Ok(count)
+    }
+
+    /// Tells every part to end.
+    pub fn end(&self) {
+        self.0.end.cancel();
+    }
+
+    /// The whole picture.
+    pub async fn status(&self) -> Result<TreeStatus> {
+        self.0.status().await
+    }
+}
+
+impl Sessions {
+    /// The next session that ends; `None` when all have.
+    pub async fn next(&mut self) -> Option<Finished> {
+        let ended = self.0.join_next().await?;
+        Some(ended.unwrap_or(Finished { name: String::new(), error: Some(Error::Gone) }))
+    }
+}
+
+impl Parts {
+    /// Everything that happened before this call is in the queue when it returns.
+    pub(crate) async fn flush(&self) -> std::result::Result<(), WaitError> {
+        let Some(flushes) = &self.flushes else { return Ok(()) };
+        let (answer, wait) = oneshot::channel();
+        flushes.send(answer).await.map_err(|_| Error::Gone)?;
+        wait.await.map_err(|_| WaitError::SourceGone)??;
+        Ok(())
+    }
+
+    async fn status(&self) -> Result<TreeStatus> {
+        let mut replicas = Vec::new();
+        for (endpoint, pulse) in self.endpoints.iter().zip(&self.pulses) {
+            let pulse = pulse.borrow().clone();
+            replicas.push(self.replica_status(&endpoint.name, pulse).await?);
+        }
+        let coverage = self.meter.as_ref().map(|meter| meter.read());
+        let watch = coverage.map(|coverage| WatchStatus {
+            known: coverage.known,
+            watched: coverage.watched,
+            polled: coverage.polled,
+            overflows: coverage.overflows,
+            limit_reached: coverage.limit_reached,
+        });
+        Ok(TreeStatus {
+            source: self.source.clone(),
+            tree: self.tree,
+            guard: self.planner.ask(|planner| planner.guard.state()).await?,
+            watch,
+            scanning: self.rescans.pending().borrow().pending > 0,
+            replicas,
+        })
+    }
+
+    async fn replica_status(&self, name: &str, pulse: Pulse) -> Result<ReplicaStatus> {
+        let mut status = ReplicaStatus {
+            name: name.to_owned(),
+            replica: pulse.replica,
+            state: pulse.state,
+            error: pulse.error,
+            lag_ms: None,
+            backlog: 0,
+            held: 0,
+            held_paths: Vec::new(),
+            large: 0,
+            quarantined: pulse.quarantined,
+            owners: pulse.owners,
+            listed: (pulse.listed, pulse.listing_ended),
+            counts: (pulse.wanted, pulse.done, pulse.bytes),
+        };
+        let wanted = name.to_owned();
+        let picture = move |queue: &mut Queue| -> fulmar_store::Result<_> {
+            let rows = queue.replicas()?;
+            // A replica that was not reached since the start is known by its name from before.
+            let row = rows.into_iter().find(|row| pulse.replica.map_or(row.name == wanted, |id| id == row.id));
+            let Some(row) = row else { return Ok(None) };
+            let Some(cursor) = row.cursor else { return Ok(None) };
+            let backlog = queue.backlog(cursor)?;
+            let count = queue.outstanding_count(row.id)?;
+            let (mut held, mut oldest, mut after) = (Vec::new(), backlog.oldest_ms, None);
+            while count.total() > 0 {
+                let page = queue.outstanding(row.id, after.as_ref(), 1000)?;
+                after = page.last().map(|row| row.path.clone());
+                oldest = page.iter().map(|row| row.since_ms).chain(oldest).min();
+                held.extend(page.iter().filter_map(held_path).take(HELD_LISTED - held.len()));
+                if page.len() < 1000 || held.len() >= HELD_LISTED {
+                    break;
+                }
+            }
+            Ok(Some((backlog.changes + count.total() - count.held, oldest, count, held)))
+        };
+        let found: Option<(u64, Option<i64>, _, Vec<HeldPath>)> = self.queue.ask(picture).await??;
+        if let Some((backlog, oldest, count, held)) = found {
+            status.backlog = backlog;
+            status.lag_ms = Some(oldest.map_or(0, |oldest| ((self.clock)() - oldest).max(0)));
+            (status.held, status.held_paths, status.large) = (count.held, held, count.content);
+        }
+        Ok(status)
+    }
+}
+
+/// What is opened before anything runs.
+struct State {
+    tree: Tree,
+    lock: Lock,
+    queue: Queue,
+    catalog: Catalog,
+    guard: Guard,
+    /// Whether a replica can go on from a cursor.
+    resumable: bool,
+}
+
+impl State {
+    fn open(settings: &Settings) -> Result<Self> {
+        let tree = Tree::open(&settings.source)?;
+        let lock = lock_file(&settings.state.join("lock"))?;
+        let queue_path = settings.state.join("queue.db");
+        let (mut queue, queue_opened) = rebuilt(&queue_path, |path| Queue::open(path, settings.fresh_queue))?;
+        let catalog_path = settings.state.join("catalog.db");
+        let (catalog, catalog_opened) = rebuilt(&catalog_path, |path| Catalog::open(path, CatalogSync::Normal))?;
+        for (path, opened) in [(&queue_path, queue_opened), (&catalog_path, catalog_opened)] {
+            if let Opened::Rebuilt { reason } = opened {
+                tracing::warn!(path = %path.display(), ?reason, "was damaged and is built anew; replicas are compared");
+            }
+        }
+        if catalog_opened != Opened::Existing {
+            // What the replicas have is not known any more.
+            for row in queue.replicas()? {
+                queue.reset_cursor(row.id)?;
+            }
+        }
+        let resumable = queue.replicas()?.iter().any(|row| row.cursor.is_some());
+        // What was taken before this start counts as planned: it is shipped by state alone.
+        while !queue.take(4096)?.is_empty() {}
+        let guard = open_guard(settings, &tree, &mut queue)?;
+        Ok(Self { tree, lock, queue, catalog, guard, resumable })
+    }
+}
+
+/// A replica that is not followed any more must not keep the queue from being pruned. Should it come back, it compares.
+fn forget_others(queue: &mut Queue, names: &[String]) -> fulmar_store::Result<()> {
+    for row in queue.replicas()? {
+        if !names.contains(&row.name) {
+            queue.forget(row.id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a database; one that is damaged is set aside first.
+fn rebuilt<T>(
+    path: &std::path::Path,
+    open: impl Fn(&std::path::Path) -> fulmar_store::Result<(T, Opened)>,
+) -> Result<(T, Opened)> {
+    match open(path) {
+        Err(error) if error.is_damage() => {
+            set_aside(path)?;
+            let (opened, _) = open(path)?;
+            Ok((opened, Opened::Rebuilt { reason: fulmar_store::Rebuilt::Damaged }))
+        }
+        other => Ok(other?),
+    }
+}
+
+fn open_guard(settings: &Settings, tree: &Tree, queue: &mut Queue) -> Result<Guard> {
+    let mut state = queue.meta_get("guard")?.map_or(GuardState::Clear, |bytes| GuardState::decode(&bytes));
+    let known = queue.meta_get("root")?.and_then(|bytes| decode_root(&bytes));
+    let replaced = known.is_some_and(|known| !known.is_same(&tree.id()));
+    match state {
+        // The source is here, and a comparison counts its removals anew.
+        GuardState::Tripped(Trip::SourceGone | Trip::SourceEmpty) => state = GuardState::Clear,
+        GuardState::Tripped(Trip::SourceReplaced) if !replaced => state = GuardState::Clear,
+        GuardState::Tripped(Trip::Wave { .. }) if settings.mode != Mode::Follow => state = GuardState::Clear,
+        _ => {}
+    }
+    let held = queue.held_for_approval()?;
+    if settings.mode == Mode::Follow && state == GuardState::Clear && held > 0 {
+        // They wait for a person, and the status must say so, whatever held them back at first.
+        state = GuardState::Tripped(Trip::Wave { removals: held, tree: held });
+    }
+    let mut guard = Guard::new(LIMITS, state);
+    if replaced && !settings.approve_removals {
+        guard.trip(Trip::SourceReplaced);
+    } else {
+        queue.meta_set("root", &encode_root(&tree.id()))?;
+    }
+    queue.meta_set("guard", &guard.state().encode())?;
+    Ok(guard)
+}
+
+fn hello(settings: &Settings, tree: &Tree, queue: QueueId) -> Result<Hello> {
+    let ancestor = |root: &RootId| Ancestor { device: root.device, inode: root.inode };
+    Ok(Hello {
+        tree: settings.tree,
+        term: Term(1),
+        queue,
+        boot: settings.boot,
+        ancestors: tree.ancestors()?.iter().map(ancestor).collect(),
+        source: settings.source.as_os_str().as_bytes().into(),
+        adopt: settings.adopt,
+        dry_run: settings.mode == Mode::DryRun,
+        durability: settings.durability,
+        delete: settings.delete,
+    })
+}
+
+/// Starts a thread whose failure ends the primary.
+fn background(name: &str, end: CancellationToken, run: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+    let body = move || {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(Err(Error::Gone));
+        match result {
+            // The owners it asked are gone: the primary is ending.
+            Ok(()) | Err(Error::Gone) => {}
+            Err(error) => {
+                tracing::error!(error = %crate::error::chain(&error), "a part of the primary failed");
+                end.cancel();
+            }
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop).map_err(|_| Error::Gone)
+}
+
+/// Keeps the source watched: owns the watcher, notices when the source goes, and looks for it until it is back.
+struct Supervisor {
+    settings: Settings,
+    queue: Keeper<Queue>,
+    planner: Keeper<Planner>,
+    rescans: Rescans,
+    /// Bumped when the source is back: sessions begin anew with the new handle.
+    restarts: watch::Sender<u64>,
+    end: CancellationToken,
+    root: RootId,
+    meter: Arc<Meter>,
+}
+
+type Flushes = mpsc::Receiver<oneshot::Sender<Result<Seq>>>;
+
+impl Supervisor {
+    async fn start(self, last: watch::Sender<Seq>, flushes: Flushes) -> Result<()> {
+        let (events, events_out) = sync_channel(EVENTS);
+        let (notices, notices_out) = mpsc::channel(64);
+        let capture = Capture {
+            events: events_out,
+            queue: self.queue.clone(),
+            planner: self.planner.clone(),
+            rescans: self.rescans.clone(),
+            notices,
+            last,
+            pauses: Pauses { quiet: self.settings.settle.0, most: self.settings.settle.1 },
+            clock: self.settings.clock,
+        };
+        background("fulmar-capture", self.end.clone(), move || capture.run())?;
+        let watcher = self.watch(events.clone()).await?;
+        tokio::spawn(self.run(watcher, events, notices_out, flushes));
+        Ok(())
+    }
+
+    async fn watch(&self, events: SyncSender<Event>) -> Result<Watcher> {
+        let (source, filter) = (self.settings.source.clone(), self.settings.filter.clone());
+        let options = fulmar_watch::Options { meter: Arc::clone(&self.meter), ..Default::default() };
+        let start = move || Watcher::start(&source, filter, options, events);
+        Ok(tokio::task::spawn_blocking(start).await.map_err(|_| Error::Gone)??)
+    }
+
+    async fn run(
+        mut self,
+        watcher: Watcher,
+        events: SyncSender<Event>,
+        mut notices: mpsc::Receiver<Notice>,
+        mut flushes: Flushes,
+    ) {
+        let mut watcher = Some(watcher);
+        let mut waiting: HashMap<u64, oneshot::Sender<Result<Seq>>> = HashMap::new();
+        let mut token = 0;
+        let end = self.end.clone();
+        loop {
+            let look = async {
+                match watcher {
+                    Some(_) => std::future::pending().await,
+                    None => tokio::time::sleep(LOOK_FOR_SOURCE).await,
+                }
+            };
+            tokio::select! {
+                () = end.cancelled() => break,
+                () = look => match self.look_for_source(&events).await {
+                    Ok(found) => watcher = found,
+                    Err(error) => tracing::warn!(error = %crate::error::chain(&error), "the source cannot be watched yet"),
+                },
+                notice = notices.recv() => match notice {
+                    Some(Notice::Flushed { token, last }) => {
+                        // Whoever asked may have stopped waiting.
+                        let _ = waiting.remove(&token).map(|answer| answer.send(Ok(last)));
+                    }
+                    Some(Notice::RootGone(reason)) => {
+                        waiting.clear();
+                        watcher = None;
+                        if self.source_is_gone(reason).await.is_err() {
+                            break;
+                        }
+                    }
+                    None => break,
+                },
+                flush = flushes.recv() => {
+                    let Some(answer) = flush else { break };
+                    token += 1;
+                    // Without a watcher the answer is dropped, which tells that the source is gone.
+                    if watcher.as_ref().is_some_and(|watcher| watcher.flush(token).is_ok()) {
+                        waiting.insert(token, answer);
+                    }
+                }
+            }
+        }
+        // Stopping joins the watcher's thread, which may be waiting for capture.
+        let _ = tokio::task::spawn_blocking(move || drop(watcher)).await;
+    }
+
+    async fn source_is_gone(&self, reason: RootGone) -> Result<()> {
+        tracing::warn!(?reason, source = %self.settings.source.display(), "the source is gone");
+        self.planner
+            .ask(|planner| {
+                planner.trip(Trip::SourceGone)?;
+                planner.source_is(None)
+            })
+            .await??;
+        Ok(())
+    }
+
+    async fn look_for_source(&mut self, events: &SyncSender<Event>) -> Result<Option<Watcher>> {
+        let Some(root) = identify(&self.settings.source)? else { return Ok(None) };
+        let tree = Tree::open(&self.settings.source)?;
+        let watcher = self.watch(events.clone()).await?;
+        let same = root.is_same(&self.root) && tree.id().is_same(&self.root);
+        tracing::info!(same, "the source is back");
+        self.planner
+            .ask(move |planner| {
+                planner.source_is(Some(tree))?;
+                if same { Ok(()) } else { planner.trip(Trip::SourceReplaced) }
+            })
+            .await??;
+        self.root = root;
+        self.rescans.request(RelPath::root());
+        self.restarts.send_modify(|count| *count += 1);
+        Ok(Some(watcher))
+    }
+}

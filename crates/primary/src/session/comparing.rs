@@ -1,0 +1,182 @@
+//! A comparison under way: pages that wait for an answer, then the paths only the replica has.
+
+use super::visit::{ASKED_MAX, Visit};
+use crate::listing::{Listed, Lister};
+use crate::plan::Have;
+use crate::status::ReplicaState;
+use crate::{Error, Result};
+use fulmar_link::Lane;
+use fulmar_model::{HeldReason, Name, RelPath};
+use fulmar_store::{Outstanding, Work};
+use fulmar_wire::{FromPrimary, Page, Want};
+use std::collections::HashMap;
+use tokio::sync::mpsc::{self, Receiver};
+
+/// Pages the replica has not answered, at most. Both sides count on it (docs/protocol.md).
+pub(super) const PAGES_MAX: usize = 8;
+
+/// Its state.
+pub(super) struct Comparing {
+    pub(super) subtree: RelPath,
+    pub(super) pages: Receiver<Listed>,
+    /// By number: the directory and its names.
+    pub(super) unanswered: HashMap<u32, (RelPath, Vec<Name>)>,
+    pub(super) stage: Stage,
+    /// Whether it must be made again: the directory could not be read, or was found missing after it was passed.
+    pub(super) again: bool,
+}
+
+/// How far it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Pages are being sent.
+    Listing,
+    /// All pages were sent; what was asked for is being shipped.
+    Settling,
+    /// The replica was asked how many paths it has in addition.
+    Counting,
+    /// The page of such paths behind `after` was asked for.
+    Extras,
+    /// A page of them is being shipped; then the one behind this path.
+    Removing { last: RelPath },
+    /// Nothing is left.
+    Over,
+}
+
+impl Visit<'_> {
+    pub(super) fn wants_page(&self) -> bool {
+        self.asked.len() < ASKED_MAX
+            && self.comparing.as_ref().is_some_and(|c| c.stage == Stage::Listing && c.unanswered.len() < PAGES_MAX)
+    }
+
+    pub(super) async fn begin_comparison(&mut self, subtree: RelPath) -> Result<()> {
+        let catalog = self.session.planner.ask(|planner| planner.catalog.reader()).await??;
+        let (pages_in, pages) = mpsc::channel(PAGES_MAX);
+        let lister = Lister {
+            tree: self.tree.clone(),
+            catalog,
+            filter: self.session.filter.clone(),
+            subtree: subtree.clone(),
+            pages: pages_in,
+        };
+        let body = move || {
+            if let Err(error) = lister.run() {
+                tracing::warn!(error = %crate::error::chain(&error), "the listing was cut short");
+            }
+        };
+        std::thread::Builder::new().name("fulmar-list".to_owned()).spawn(body).map_err(|_| Error::Gone)?;
+        // The way there first, then what is below. A dry run tells what is below only: the way is there, or is made.
+        if self.session.would.is_none() {
+            self.asked.extend(subtree.ancestors().into_iter().map(|above| (above, Have::Unknown)));
+            self.asked.push_back((subtree.clone(), Have::Unknown));
+        }
+        let stage = Stage::Listing;
+        self.comparing = Some(Comparing { subtree, pages, unanswered: HashMap::new(), stage, again: false });
+        self.session.pulse.send_modify(|pulse| {
+            pulse.state = ReplicaState::Comparing;
+            (pulse.listed, pulse.listing_ended) = (0, false);
+        });
+        Ok(())
+    }
+
+    pub(super) async fn listed(&mut self, listed: Listed) -> Result<()> {
+        let Some(comparing) = self.comparing.as_mut() else { return Ok(()) };
+        match listed {
+            Listed::Page { directory, part, more, entries } => {
+                let (page, count) = (self.next_page, entries.len() as u64);
+                self.next_page = self.next_page.wrapping_add(1);
+                let names = entries.iter().map(|(name, _)| name.clone()).collect();
+                comparing.unanswered.insert(page, (directory.clone(), names));
+                let page = Page { page, directory, part: (part.index(), part.of()), more, entries };
+                self.sender.send(Lane::Urgent, FromPrimary::Page(page).encode()?).await?;
+                self.session.pulse.send_modify(|pulse| pulse.listed += count);
+            }
+            Listed::Unreadable { path, errno } => {
+                comparing.again |= path == comparing.subtree;
+                let now = (self.session.clock)();
+                let work = Work::Held { reason: HeldReason::Unreadable, errno };
+                let held = Outstanding { path, work, since_ms: now, attempts: 0, retry_ms: now + 60_000 };
+                self.acknowledge(None, vec![held], Vec::new()).await?;
+            }
+            Listed::End { entries } => {
+                comparing.stage = Stage::Settling;
+                tracing::debug!(entries, "the listing is complete");
+                self.session.pulse.send_modify(|pulse| pulse.listing_ended = true);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn wanted(&mut self, page: u32, wants: &[Want]) -> Result<()> {
+        let stray = Error::Protocol("an answer to a page that was not sent");
+        let Some(comparing) = self.comparing.as_mut() else { return Err(stray) };
+        let Some((directory, names)) = comparing.unanswered.remove(&page) else { return Err(stray) };
+        for want in wants {
+            let name = usize::try_from(want.index).ok().and_then(|index| names.get(index));
+            let name = name.ok_or(Error::Protocol("an entry that was not listed"))?;
+            self.asked.push_back((directory.join(name), want.have.map_or(Have::Missing, Have::Content)));
+        }
+        self.session.pulse.send_modify(|pulse| pulse.wanted += wants.len() as u64);
+        Ok(())
+    }
+
+    pub(super) async fn compared(&mut self, extras: u64) -> Result<()> {
+        let Some(comparing) = self.comparing.as_mut().filter(|comparing| comparing.stage == Stage::Counting) else {
+            return Err(Error::Protocol("a comparison that was not under way"));
+        };
+        if extras == 0 {
+            comparing.stage = Stage::Over;
+            return Ok(());
+        }
+        comparing.stage = Stage::Extras;
+        let whose = Some(self.replica);
+        self.session.planner.ask(move |planner| planner.expect_removals(whose, extras)).await??;
+        self.sender.send(Lane::Urgent, FromPrimary::Extras { after: None }.encode()?).await?;
+        Ok(())
+    }
+
+    pub(super) fn extras(&mut self, paths: Vec<RelPath>) -> Result<()> {
+        let Some(comparing) = self.comparing.as_mut().filter(|comparing| comparing.stage == Stage::Extras) else {
+            return Err(Error::Protocol("paths that were not asked for"));
+        };
+        comparing.stage = match paths.last() {
+            Some(last) => Stage::Removing { last: last.clone() },
+            None => Stage::Over,
+        };
+        self.asked.extend(paths.into_iter().map(|path| (path, Have::Unknown)));
+        Ok(())
+    }
+
+    /// Takes the comparison a stage further once everything it asked for has landed.
+    pub(super) async fn step_comparison(&mut self) -> Result<bool> {
+        let flying = self.flights.iter().any(|flight| flight.comparing);
+        let Some(comparing) = self.comparing.as_mut() else { return Ok(false) };
+        if flying || !comparing.unanswered.is_empty() || !self.asked.is_empty() {
+            return Ok(false);
+        }
+        let message = match &comparing.stage {
+            Stage::Settling => {
+                comparing.stage = Stage::Counting;
+                FromPrimary::Listed
+            }
+            Stage::Removing { last } => {
+                let after = Some(last.clone());
+                comparing.stage = Stage::Extras;
+                FromPrimary::Extras { after }
+            }
+            Stage::Over => {
+                let over = self.comparing.take().map(|over| (over.subtree, over.again));
+                if let Some((subtree, false)) = over {
+                    self.compared_whole(subtree).await?;
+                }
+                self.due = true;
+                self.session.pulse.send_modify(|pulse| pulse.state = ReplicaState::Live);
+                self.session.progress.send_modify(|count| *count += 1);
+                return Ok(true);
+            }
+            Stage::Listing | Stage::Counting | Stage::Extras => return Ok(false),
+        };
+        self.sender.send(Lane::Urgent, message.encode()?).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,132 @@
+//! One replica: reach it, ship what it lacks, keep its cursor; when it goes away, come back. Nothing here waits for another
+//! replica.
+//!
+//! Reading order: this file (reaching it, again and again), `visit` (one connection), `flight` (a batch under way), `comparing`
+//! (a comparison under way).
+
+mod comparing;
+mod flight;
+mod visit;
+
+use crate::clock::Clock;
+use crate::error::chain;
+use crate::keeper::Keeper;
+use crate::planner::Planner;
+use crate::status::{Pulse, ReplicaState};
+use crate::{Error, Result};
+use fulmar_link::{Invocation, Link, pair};
+use fulmar_model::{Filter, RelPath, Seq};
+use fulmar_store::Queue;
+use fulmar_wire::Hello;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// First and longest pause between two attempts to reach a replica.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// How a replica is reached.
+#[derive(Clone)]
+pub enum Target {
+    /// In this process: given the far end of a link, starts to serve.
+    Here(Arc<dyn Fn(Link) + Send + Sync>),
+    /// Through a program.
+    Program(Invocation),
+}
+
+/// A replica as the user named it.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// What the user typed.
+    pub name: String,
+    /// How to reach it.
+    pub target: Target,
+}
+
+/// When a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// The replica has everything it can have.
+    InSync,
+    /// It is told to end.
+    Told,
+}
+
+/// What a session needs of its primary.
+pub(crate) struct Session {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) hello: Hello,
+    pub(crate) until: Until,
+    pub(crate) queue: Keeper<Queue>,
+    pub(crate) planner: Keeper<Planner>,
+    pub(crate) filter: Filter,
+    pub(crate) last: watch::Receiver<Seq>,
+    /// Changes when the source was gone and is back.
+    pub(crate) restarts: watch::Receiver<u64>,
+    pub(crate) pulse: watch::Sender<Pulse>,
+    /// Bumped whenever something was acknowledged.
+    pub(crate) progress: watch::Sender<u64>,
+    /// Told what a dry run would do.
+    pub(crate) would: Option<mpsc::UnboundedSender<(&'static str, RelPath)>>,
+    pub(crate) end: CancellationToken,
+    pub(crate) clock: Clock,
+    /// How long a file may keep changing before a torn version of it is shipped.
+    pub(crate) delay_max: Duration,
+}
+
+impl Session {
+    /// Until the replica is in sync, or the session is told to end. An error: it makes no sense to go on.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let end = self.end.clone();
+        let mut pause = PAUSE_MIN;
+        let (mut welcomed, mut known) = (false, false);
+        loop {
+            let visit = async {
+                let link = self.connect().await?;
+                visit::Visit::open(&mut self, link, &mut welcomed).await
+            };
+            let error = tokio::select! {
+                biased;
+                () = end.cancelled() => return Ok(()),
+                ended = visit => match ended {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                },
+            };
+            // A replica that worked before and refuses now is one that is away: the others go on.
+            known |= welcomed;
+            let hopeless = error.is_final() && !known;
+            if self.until == Until::InSync || hopeless || matches!(error, Error::Store(_) | Error::Gone) {
+                return Err(error);
+            }
+            if std::mem::take(&mut welcomed) {
+                pause = PAUSE_MIN;
+            }
+            let text = chain(&error);
+            tracing::warn!(replica = %self.endpoint.name, error = %text, "the replica is away; trying again");
+            self.pulse.send_modify(|pulse| {
+                pulse.state = ReplicaState::Away;
+                pulse.error = Some(text);
+            });
+            self.progress.send_modify(|count| *count += 1);
+            tokio::select! {
+                () = end.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn connect(&self) -> Result<Link> {
+        match &self.endpoint.target {
+            Target::Here(serve) => {
+                let (near, far) = pair();
+                serve(far);
+                Ok(near)
+            }
+            Target::Program(invocation) => Ok(invocation.connect().await?),
+        }
+    }
+}

@@ -1,0 +1,600 @@
+//! One connection to a replica, from hello to the end. A loop that waits for the next event and then does what can be done.
+//!
+//! Order of work: changes of the queue first, so that a message never waits for a comparison; then what the replica asked
+//! for; then what is due again. Large content flows beside all of it.
+//! Bounds: [`FLIGHTS_MAX`] batches and [`PAGES_MAX`] pages without an answer, [`ASKED_MAX`] paths waiting to be planned.
+
+use super::comparing::Comparing;
+use super::flight::{Flight, Patience};
+use super::{Session, Until};
+use crate::chunks::{Delivered, Delivery, Parcel, Shipper};
+use crate::plan::Have;
+use crate::planner::Asked;
+use crate::status::ReplicaState;
+use crate::step::{Action, Step};
+use crate::{Error, Result};
+use fulmar_link::{Lane, Link, Receiver, Sender};
+use fulmar_model::{HeldReason, Kind, RelPath, ReplicaId, Seq};
+use fulmar_store::{Ack, Outstanding, Work};
+use fulmar_tree::Tree;
+use fulmar_wire::{FromPrimary, FromReplica, Welcome};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Batches the replica has not answered.
+const FLIGHTS_MAX: usize = 4;
+/// Paths waiting to be planned before further pages are sent.
+pub(super) const ASKED_MAX: usize = 4096;
+/// Large files handed to the shipper at once.
+const SHIPPING_MAX: usize = 4;
+/// Answers read ahead: more than the windows above can cause.
+const INBOX: usize = 2048;
+/// How long a replica may take to say who it is.
+const WELCOME: Duration = Duration::from_secs(60);
+/// How often what is due again is looked for.
+const TICK: Duration = Duration::from_millis(250);
+/// Silence after which the replica is asked whether it is there, and after which it is given up.
+const SILENCE_ASK: Duration = Duration::from_secs(20);
+const SILENCE_END: Duration = Duration::from_secs(90);
+
+/// State of a connection.
+pub(super) struct Visit<'a> {
+    pub(super) session: &'a mut Session,
+    pub(super) tree: Tree,
+    pub(super) replica: ReplicaId,
+    pub(super) sender: Sender,
+    inbox: mpsc::Receiver<Result<FromReplica>>,
+    /// Changes up to here were sent.
+    position: Seq,
+    pub(super) flights: VecDeque<Flight>,
+    next_batch: u64,
+    /// What the comparison under way found to differ.
+    pub(super) asked: VecDeque<Asked>,
+    /// What is tried again. Apart from `asked`: a comparison may not wait for retries, which may wait for it.
+    retries: VecDeque<Asked>,
+    /// Paths of outstanding work that is under way.
+    busy: HashSet<RelPath>,
+    attempts: HashMap<RelPath, u32>,
+    /// Old names that go once the new one is there, by the new name.
+    waiting: HashMap<RelPath, RelPath>,
+    /// Directory renames that were sent and not answered, with their batch.
+    moves: VecDeque<(u64, RelPath, RelPath)>,
+    pub(super) comparing: Option<Comparing>,
+    pub(super) next_page: u32,
+    parcels: std::sync::mpsc::Sender<Parcel>,
+    deliveries: mpsc::UnboundedReceiver<Delivery>,
+    next_stream: u64,
+    /// Whether there may be work that is due.
+    pub(super) due: bool,
+    outstanding: u64,
+    heard: Instant,
+    asked_alive: bool,
+}
+
+impl<'a> Visit<'a> {
+    /// Says hello and stays until the session is over, or the connection is.
+    pub(super) async fn open(session: &'a mut Session, link: Link, welcomed: &mut bool) -> Result<()> {
+        let Link { sender, mut receiver } = link;
+        session.restarts.mark_unchanged();
+        let tree = session.planner.ask(|planner| planner.tree.clone()).await?.ok_or(Error::SourceGone)?;
+        sender.send(Lane::Urgent, FromPrimary::Hello(session.hello.clone()).encode()?).await?;
+        let first =
+            tokio::time::timeout(WELCOME, receiver.receive()).await.map_err(|_| fulmar_link::Error::Closed)??;
+        let welcome = match FromReplica::decode(first.body())? {
+            FromReplica::Welcome(welcome) => welcome,
+            FromReplica::Refused { reason, text } => return Err(Error::Refused { reason, text }),
+            FromReplica::Failed { text } => return Err(Error::ReplicaFailed { text }),
+            _ => return Err(Error::Protocol("something came before welcome")),
+        };
+        *welcomed = true;
+        let (answers, inbox) = mpsc::channel(INBOX);
+        let _reader = AbortOnDropHandle::new(tokio::spawn(read(receiver, answers)));
+        let position = resume(session, &welcome).await?;
+        let (parcels, deliveries) = start_shipper(tree.clone(), sender.clone(), welcome.credit)?;
+        session.pulse.send_modify(|pulse| {
+            pulse.replica = Some(welcome.replica);
+            pulse.error = None;
+            pulse.quarantined = welcome.quarantined;
+            pulse.owners = welcome.owners;
+            pulse.state = ReplicaState::Live;
+            (pulse.listed, pulse.listing_ended, pulse.wanted, pulse.done, pulse.bytes) = (0, false, 0, 0, 0);
+        });
+        let mut visit = Self {
+            session,
+            tree,
+            replica: welcome.replica,
+            sender,
+            inbox,
+            position,
+            flights: VecDeque::new(),
+            next_batch: 1,
+            asked: VecDeque::new(),
+            retries: VecDeque::new(),
+            busy: HashSet::new(),
+            attempts: HashMap::new(),
+            waiting: HashMap::new(),
+            moves: VecDeque::new(),
+            comparing: None,
+            next_page: 0,
+            parcels,
+            deliveries,
+            next_stream: 1,
+            due: true,
+            outstanding: 0,
+            heard: Instant::now(),
+            asked_alive: false,
+        };
+        if visit.session.would.is_some() {
+            visit.begin_comparison(RelPath::root()).await?;
+        }
+        visit.run().await
+    }
+
+    async fn run(&mut self) -> Result<()> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.advance().await?;
+            if self.session.until == Until::InSync && self.is_in_sync().await? {
+                return Ok(());
+            }
+            let page_wanted = self.wants_page();
+            let next_page = async {
+                match self.comparing.as_mut() {
+                    Some(comparing) if page_wanted => comparing.pages.recv().await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                answer = self.inbox.recv() => {
+                    self.heard = Instant::now();
+                    self.asked_alive = false;
+                    self.answered(answer.unwrap_or(Err(Error::Link(fulmar_link::Error::Closed)))?).await?;
+                }
+                delivery = self.deliveries.recv() => {
+                    self.delivered(delivery.ok_or(Error::Gone)?).await?;
+                }
+                listed = next_page => self.listed(listed.ok_or(Error::Gone)?).await?,
+                _ = self.session.restarts.changed() => return Err(Error::SourceGone),
+                changed = self.session.last.changed() => changed.map_err(|_| Error::Gone)?,
+                _ = tick.tick() => {
+                    self.due = true;
+                    self.listen_for_silence().await?;
+                }
+            }
+        }
+    }
+
+    /// Does what can be done without waiting for the replica.
+    async fn advance(&mut self) -> Result<()> {
+        loop {
+            if self.due && self.retries.is_empty() {
+                self.due = false;
+                self.take_due().await?;
+            }
+            if self.flights.len() >= FLIGHTS_MAX {
+                return Ok(());
+            }
+            if self.ship_changes().await? || self.ship_asked().await? || self.step_comparison().await? {
+                continue;
+            }
+            return Ok(());
+        }
+    }
+
+    /// The next changes of the queue, if there are any.
+    async fn ship_changes(&mut self) -> Result<bool> {
+        // A run that ends when the replica is in sync compares; what is queued is covered by that.
+        if self.session.until == Until::InSync || *self.session.last.borrow_and_update() <= self.position {
+            return Ok(false);
+        }
+        let (after, replica) = (self.position, self.replica);
+        let Some(batch) = self.session.planner.ask(move |planner| planner.next(after, replica)).await?? else {
+            return Ok(false);
+        };
+        self.position = batch.upto;
+        self.send(batch.steps.clone(), Some(batch.upto), Vec::new(), false).await?;
+        Ok(true)
+    }
+
+    /// What the replica asked for, and what is tried again.
+    async fn ship_asked(&mut self) -> Result<bool> {
+        let retrying = self.asked.is_empty();
+        let waiting = if retrying { &mut self.retries } else { &mut self.asked };
+        if waiting.is_empty() {
+            return Ok(false);
+        }
+        let asked = std::mem::take(waiting);
+        let paths: Vec<_> = asked.iter().map(|(path, _)| path.clone()).collect();
+        let replica = self.session.would.is_none().then_some(self.replica);
+        let (steps, rest) = self.session.planner.ask(move |planner| planner.look(asked, replica)).await??;
+        let taken = paths.len() - rest.len();
+        *(if retrying { &mut self.retries } else { &mut self.asked }) = rest;
+        if taken == 0 {
+            return Ok(false);
+        }
+        self.send(steps, None, paths.into_iter().take(taken).collect(), !retrying).await?;
+        Ok(true)
+    }
+
+    async fn send(
+        &mut self,
+        steps: Vec<Step>,
+        position: Option<Seq>,
+        asked: Vec<RelPath>,
+        comparing: bool,
+    ) -> Result<()> {
+        if let Some(would) = &self.session.would {
+            for step in steps {
+                if let Action::Operate { word, .. } = &step.action {
+                    // Nobody listening is no reason to stop.
+                    let _ = would.send((word, step.path));
+                } else if matches!(step.action, Action::Large) {
+                    let _ = would.send(("put", step.path));
+                }
+            }
+            return Ok(());
+        }
+        let mut flight = Flight::new(self.next_batch, position, steps, (self.session.clock)());
+        self.note_moves(&mut flight);
+        flight.asked.extend(asked);
+        flight.comparing = comparing;
+        self.next_batch += 1;
+        let mut bytes = 0;
+        for step in &flight.operated {
+            if let Action::Operate { frame, word } = &step.action {
+                let from = step.from.as_ref().map(tracing::field::display);
+                tracing::debug!(path = %step.path, operation = word, from, batch = flight.number, replica = %self.session.endpoint.name);
+                bytes += frame.as_bytes().len() as u64;
+                self.sender.send(Lane::Urgent, frame.clone()).await?;
+            }
+        }
+        let commit = FromPrimary::Commit { batch: flight.number, position };
+        self.sender.send(Lane::Urgent, commit.encode()?).await?;
+        self.session.pulse.send_modify(|pulse| pulse.bytes += bytes);
+        self.flights.push_back(flight);
+        Ok(())
+    }
+
+    /// What is left over below a directory means nothing once it is renamed: the subtree is compared under its new name.
+    fn note_moves(&mut self, flight: &mut Flight) {
+        let leftovers = self.outstanding > 0 || !self.busy.is_empty() || !flight.left.is_empty();
+        for step in flight.operated.iter().filter(|step| step.subtree) {
+            let Some(from) = &step.from else { continue };
+            if leftovers {
+                flight.left.insert(step.path.clone(), (Work::Compare, 0));
+            }
+            self.moves.push_back((flight.number, from.clone(), step.path.clone()));
+        }
+    }
+
+    /// The same for what turns out to be left over by a batch that was sent before the rename, or with it.
+    fn follow_moves(&mut self, batch: u64, left: &mut Vec<Outstanding>) {
+        let mut compare = Vec::new();
+        for row in left.iter() {
+            let mut path = row.path.clone();
+            for (number, from, to) in &self.moves {
+                if let Some(below) = path.strip(from).filter(|_| *number >= batch) {
+                    path = below.under(to);
+                    compare.push(to.clone());
+                }
+            }
+        }
+        let since_ms = (self.session.clock)();
+        for path in compare {
+            left.retain(|row| row.path != path);
+            left.push(Outstanding { path, work: Work::Compare, since_ms, attempts: 0, retry_ms: 0 });
+        }
+        while self.moves.front().is_some_and(|(number, ..)| *number <= batch) {
+            self.moves.pop_front();
+        }
+    }
+
+    async fn answered(&mut self, answer: FromReplica) -> Result<()> {
+        match answer {
+            FromReplica::Committed { batch, outcomes, quarantined } => {
+                let flight = self.flights.pop_front().filter(|flight| flight.number == batch);
+                let flight = flight.ok_or(Error::Protocol("an answer to a batch that was not sent"))?;
+                self.landed(flight, &outcomes, quarantined).await
+            }
+            FromReplica::Wanted { page, wants } => self.wanted(page, &wants),
+            FromReplica::Compared { extras } => self.compared(extras).await,
+            FromReplica::Extras { paths } => self.extras(paths),
+            // The shipper ends with the session.
+            FromReplica::Credit { bytes } => self.parcels.send(Parcel::Credit(bytes)).map_err(|_| Error::Gone),
+            FromReplica::Pong => Ok(()),
+            FromReplica::Failed { text } => Err(Error::ReplicaFailed { text }),
+            FromReplica::Welcome(_) | FromReplica::Refused { .. } => Err(Error::Protocol("a second welcome")),
+        }
+    }
+
+    async fn landed(
+        &mut self,
+        flight: Flight,
+        outcomes: &[(u32, fulmar_model::Outcome)],
+        quarantined: u64,
+    ) -> Result<()> {
+        let operations = flight.operated.len() as u64;
+        let (position, batch) = (flight.position, flight.number);
+        let paths: Vec<_> = flight.asked.iter().chain(flight.operated.iter().map(|step| &step.path)).cloned().collect();
+        let patience = if self.comparing.is_some() { Patience::Comparing } else { Patience::None };
+        let landed = flight.land(outcomes, &self.attempts, patience, (self.session.clock)());
+        let mut landed = landed.ok_or(Error::Protocol("an outcome of an operation that was not sent"))?;
+        self.follow_moves(batch, &mut landed.left);
+        for path in paths {
+            self.busy.remove(&path);
+        }
+        let now_ms = (self.session.clock)();
+        for path in &landed.applied {
+            self.attempts.remove(path);
+            // A directory is there when it has been compared, not before.
+            let compared = self.outstanding > 0 && self.is_directory(path);
+            if let Some(from) = if compared { None } else { self.waiting.remove(path) } {
+                let work = Work::Again;
+                landed.left.push(Outstanding { path: from, work, since_ms: now_ms, attempts: 0, retry_ms: now_ms });
+            }
+        }
+        self.waiting.extend(landed.waiting);
+        self.due |= !landed.left.is_empty();
+        if let Some(comparing) = &mut self.comparing {
+            // Found missing again after it was passed: once more from the start.
+            let at = &comparing.subtree;
+            comparing.again |= landed.left.iter().any(|left| left.work == Work::Compare && left.path == *at);
+        }
+        let done = if self.outstanding > 0 { landed.done } else { Vec::new() };
+        self.acknowledge(position, landed.left, done).await?;
+        self.session.pulse.send_modify(|pulse| {
+            pulse.done += operations;
+            pulse.quarantined = quarantined;
+        });
+        self.session.progress.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    pub(super) async fn acknowledge(
+        &mut self,
+        cursor: Option<Seq>,
+        add: Vec<Outstanding>,
+        done: Vec<RelPath>,
+    ) -> Result<()> {
+        let replica = self.replica;
+        if self.session.would.is_some() || (cursor.is_none() && add.is_empty() && done.is_empty()) {
+            return Ok(());
+        }
+        self.outstanding = self
+            .session
+            .queue
+            .ask(move |queue| {
+                queue.acknowledge(replica, Ack { cursor, add: &add, done: &done, compared: None })?;
+                queue.outstanding_count(replica).map(|count| count.total())
+            })
+            .await??;
+        Ok(())
+    }
+
+    /// A subtree was compared from end to end.
+    pub(super) async fn compared_whole(&mut self, subtree: RelPath) -> Result<()> {
+        let replica = self.replica;
+        if self.session.would.is_some() {
+            return Ok(());
+        }
+        let there: Vec<_> = self.waiting.keys().filter(|to| to.starts_with(&subtree)).cloned().collect();
+        let gone = there.iter().filter_map(|to| self.waiting.remove(to));
+        let now_ms = (self.session.clock)();
+        let again = |path| Outstanding { path, work: Work::Again, since_ms: now_ms, attempts: 0, retry_ms: now_ms };
+        let add: Vec<_> = gone.map(again).collect();
+        let ack = move |queue: &mut fulmar_store::Queue| {
+            queue.acknowledge(replica, Ack { compared: Some(&subtree), add: &add, ..Ack::default() })
+        };
+        Ok(self.session.queue.ask(ack).await??)
+    }
+
+    /// Puts outstanding work that is due to work.
+    async fn take_due(&mut self) -> Result<()> {
+        let (replica, now) = (self.replica, (self.session.clock)());
+        if self.session.would.is_some() {
+            return Ok(());
+        }
+        let rows = self
+            .session
+            .queue
+            .ask(move |queue| {
+                let count = queue.outstanding_count(replica)?.total();
+                let rows = if count > 0 { queue.due(replica, now, ASKED_MAX)? } else { Vec::new() };
+                Ok::<_, fulmar_store::Error>((count, rows))
+            })
+            .await??;
+        let (count, rows) = rows;
+        self.outstanding = count;
+        let delay_max = i64::try_from(self.session.delay_max.as_millis()).unwrap_or(i64::MAX);
+        for row in rows {
+            if self.busy.contains(&row.path) {
+                continue;
+            }
+            let torn = now - row.since_ms > delay_max;
+            match row.work {
+                // A run that ends does not wait for what is held to heal.
+                Work::Held { .. } if self.session.until == Until::InSync && row.attempts > 0 => continue,
+                Work::Compare => {
+                    if self.comparing.is_none() {
+                        self.begin_comparison(row.path).await?;
+                    }
+                    continue;
+                }
+                Work::Held { reason: HeldReason::Unreadable, .. } if self.is_directory(&row.path) => {
+                    if self.comparing.is_none() {
+                        self.begin_comparison(row.path).await?;
+                    }
+                    continue;
+                }
+                Work::Held { .. } => self.retries.push_back((row.path.clone(), Have::Unknown)),
+                // Its other name may be what a comparison is about to bring.
+                Work::Again if self.comparing.is_some() && self.tree.stat(&row.path).is_ok_and(|s| s.is_none()) => {
+                    continue;
+                }
+                Work::Again if torn => self.retries.push_back((row.path.clone(), Have::NothingTorn)),
+                Work::Again => self.retries.push_back((row.path.clone(), Have::Nothing)),
+                Work::Content => {
+                    if self.shipping() >= SHIPPING_MAX {
+                        continue;
+                    }
+                    let parcel = Parcel::Ship { path: row.path.clone(), stream: self.next_stream, torn };
+                    self.next_stream += 1;
+                    self.parcels.send(parcel).map_err(|_| Error::Gone)?;
+                    self.attempts.insert(row.path.clone(), SHIPPING);
+                    self.busy.insert(row.path);
+                    continue;
+                }
+            }
+            self.attempts.insert(row.path.clone(), row.attempts + 1);
+            self.busy.insert(row.path);
+        }
+        Ok(())
+    }
+
+    fn is_directory(&self, path: &RelPath) -> bool {
+        self.tree.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == Kind::Directory))
+    }
+
+    fn shipping(&self) -> usize {
+        self.attempts.values().filter(|attempts| **attempts == SHIPPING).count()
+    }
+
+    /// A large file has reached the replica's stage, or will not.
+    async fn delivered(&mut self, delivery: Delivery) -> Result<()> {
+        let Delivery { path, stream, result } = delivery;
+        self.attempts.remove(&path);
+        self.due = true;
+        let now = (self.session.clock)();
+        let leave =
+            |work, retry_ms| vec![Outstanding { path: path.clone(), work, since_ms: now, attempts: 0, retry_ms }];
+        let (content, torn) = match result {
+            Delivered::Whole(content) => (content, false),
+            Delivered::Torn(content) => (content, true),
+            Delivered::Moving => {
+                self.busy.remove(&path);
+                return self.acknowledge(None, leave(Work::Content, now + 1000), Vec::new()).await;
+            }
+            Delivered::Changed => {
+                self.busy.remove(&path);
+                return self.acknowledge(None, leave(Work::Again, now), Vec::new()).await;
+            }
+            Delivered::Unreadable(errno) => {
+                self.busy.remove(&path);
+                let work = Work::Held { reason: HeldReason::Unreadable, errno };
+                return self.acknowledge(None, leave(work, now + 1000), Vec::new()).await;
+            }
+        };
+        let (asked, replica) = (path.clone(), self.replica);
+        let planned =
+            self.session.planner.ask(move |planner| planner.shipped(&asked, &content, (stream, torn), replica)).await?;
+        let mut steps = planned?;
+        if !steps.iter().any(|step| step.path == path && matches!(step.action, Action::Operate { .. })) {
+            self.sender.send(Lane::Urgent, FromPrimary::Abandon { stream }.encode()?).await?;
+        }
+        if torn {
+            steps.push(Step::new(path.clone(), Action::Again));
+        }
+        self.send(steps, None, vec![path], false).await
+    }
+
+    /// Whether nothing is left but what is held.
+    async fn is_in_sync(&mut self) -> Result<bool> {
+        let waiting = !self.asked.is_empty() || !self.retries.is_empty();
+        if self.comparing.is_some() || !self.flights.is_empty() || waiting {
+            return Ok(false);
+        }
+        if self.session.would.is_some() {
+            return Ok(true);
+        }
+        let replica = self.replica;
+        let count = self.session.queue.ask(move |queue| queue.outstanding_count(replica)).await??;
+        Ok(count.content + count.compare + count.again == 0)
+    }
+
+    async fn listen_for_silence(&mut self) -> Result<()> {
+        if !self.inbox.is_empty() {
+            self.heard = Instant::now();
+        }
+        let silent = self.heard.elapsed();
+        if silent > SILENCE_END {
+            return Err(Error::ReplicaFailed { text: format!("no word for {} seconds", silent.as_secs()) });
+        }
+        if silent > SILENCE_ASK && !self.asked_alive {
+            self.asked_alive = true;
+            self.sender.send(Lane::Urgent, FromPrimary::Ping.encode()?).await?;
+        }
+        Ok(())
+    }
+}
+
+/// In `attempts`: the path is with the shipper.
+const SHIPPING: u32 = u32::MAX;
+
+/// Reads answers ahead, so that the replica can always get rid of them.
+async fn read(mut receiver: Receiver, answers: mpsc::Sender<Result<FromReplica>>) {
+    loop {
+        let answer = match receiver.receive().await {
+            Ok(frame) => FromReplica::decode(frame.body()).map_err(Error::from),
+            Err(error) => Err(error.into()),
+        };
+        let over = answer.is_err();
+        if answers.send(answer).await.is_err() || over {
+            return;
+        }
+    }
+}
+
+/// Where to go on: at the replica's own position, if the queue still has everything behind it; else with a comparison.
+async fn resume(session: &Session, welcome: &Welcome) -> Result<Seq> {
+    if session.would.is_some() {
+        // A dry run leaves no trace.
+        return session.queue.ask(|queue| queue.last()).await;
+    }
+    let (replica, name) = (welcome.replica, session.endpoint.name.clone());
+    let position = welcome.position;
+    let compare = session.until == Until::InSync;
+    let now = (session.clock)();
+    let resumed = session
+        .queue
+        .ask(move |queue| {
+            let known = queue.register(replica, &name)?;
+            let resumable = match (position, known.cursor) {
+                // What the replica has beyond the cursor may have left work behind that was never written down.
+                (Some((life, seq)), Some(cursor)) if life == queue.id() && queue.can_resume(seq.min(cursor))? => {
+                    Some(seq.min(cursor))
+                }
+                _ => None,
+            };
+            if let (Some(seq), false) = (resumable, compare) {
+                return Ok(seq);
+            }
+            // What is queued up to here was noticed before the comparison looks: it is covered.
+            let start = queue.last();
+            queue.reset_cursor(replica)?;
+            let whole =
+                Outstanding { path: RelPath::root(), work: Work::Compare, since_ms: now, attempts: 0, retry_ms: 0 };
+            queue.acknowledge(replica, Ack { cursor: Some(start), add: &[whole], done: &[], compared: None })?;
+            Ok::<_, fulmar_store::Error>(start)
+        })
+        .await??;
+    Ok(resumed)
+}
+
+type Deliveries = mpsc::UnboundedReceiver<Delivery>;
+
+fn start_shipper(tree: Tree, sender: Sender, credit: u32) -> Result<(std::sync::mpsc::Sender<Parcel>, Deliveries)> {
+    // Bounded by SHIPPING_MAX parcels and as many credits as chunks.
+    let (parcels, inbox) = std::sync::mpsc::channel();
+    let (deliveries_in, deliveries) = mpsc::unbounded_channel();
+    let shipper = Shipper { tree, parcels: inbox, sender, credit, deliveries: deliveries_in };
+    let body = move || {
+        if let Err(error) = shipper.run() {
+            tracing::debug!(error = %crate::error::chain(&error), "the shipper of large files ended");
+        }
+    };
+    std::thread::Builder::new().name("fulmar-ship".to_owned()).spawn(body).map_err(|_| Error::Gone)?;
+    Ok((parcels, deliveries))
+}

@@ -1,0 +1,492 @@
+//! One operation applied to the tree and to the catalog.
+//!
+//! Every operation states a result, so the first question is always what is there already. What is there and not ours goes
+//! to quarantine before it is replaced or removed. A failed system call is the operation's outcome; only a failing store
+//! ends the session.
+
+use crate::drift::{NAMES_MAX, Owner, content_hash, owner};
+use crate::open::missing_depth;
+use crate::quarantine::{Why, quarantine};
+use crate::stager::{held, held_metadata, metadata};
+use crate::{Error, Result};
+use fulmar_model::{DeletePolicy, Entry, Hash, HeldReason, Kind, Name, Node, Outcome, Record, RelPath, Stat, Xattrs};
+use fulmar_store::ReplicaStore;
+use fulmar_tree::{Clock, Dir, Ownership, Private, Replace, Stage, Staged, Tree, Visit, hash_bytes, remove_tree};
+use fulmar_wire::Operation;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The one who changes the tree.
+pub(crate) struct Applier {
+    pub(crate) tree: Tree,
+    pub(crate) private: Private,
+    pub(crate) stage: Arc<Stage>,
+    pub(crate) store: ReplicaStore,
+    pub(crate) ownership: Ownership,
+    pub(crate) delete: DeletePolicy,
+    pub(crate) clock: fn() -> i64,
+    touched: BTreeSet<RelPath>,
+}
+
+/// Why an operation stops: an answer for the primary, or the end of the session.
+enum Stop {
+    Outcome(Outcome),
+    Fatal(Error),
+}
+
+type Step<T = ()> = std::result::Result<T, Stop>;
+
+impl From<fulmar_store::Error> for Stop {
+    fn from(error: fulmar_store::Error) -> Self {
+        Self::Fatal(error.into())
+    }
+}
+
+impl From<fulmar_tree::Error> for Stop {
+    fn from(error: fulmar_tree::Error) -> Self {
+        tracing::debug!(%error, "an operation failed");
+        Self::Outcome(held(&error))
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Tree(error) => error.into(),
+            fatal => Self::Fatal(fatal),
+        }
+    }
+}
+
+const NEED_CONTENT: Stop = Stop::Outcome(Outcome::NeedContent);
+
+impl Applier {
+    pub(crate) fn new(
+        tree: Tree,
+        private: Private,
+        stage: Arc<Stage>,
+        store: ReplicaStore,
+        (ownership, delete, clock): (Ownership, DeletePolicy, fn() -> i64),
+    ) -> Self {
+        Self { tree, private, stage, store, ownership, delete, clock, touched: BTreeSet::new() }
+    }
+
+    /// Directories whose names or times have changed since the last call.
+    pub(crate) fn take_touched(&mut self) -> BTreeSet<RelPath> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Applies one operation.
+    pub(crate) fn apply(&mut self, operation: Operation, staged: Option<Staged>) -> Result<Outcome> {
+        let other = match &operation {
+            Operation::Rename { from, .. } => Some(from),
+            Operation::Link { target, .. } => Some(target),
+            _ => None,
+        };
+        if operation.path().is_private() || other.is_some_and(fulmar_model::RelPath::is_private) {
+            return Err(Error::Protocol("an operation on the private directory"));
+        }
+        let (word, shown) = (operation.word(), operation.path().clone());
+        let done = match operation {
+            Operation::Put { path, entry, xattrs, .. } if path.is_root() => self.root(&entry, &xattrs),
+            Operation::Metadata { path, entry, xattrs } if path.is_root() => self.root(&entry, &xattrs),
+            Operation::Put { path, entry, xattrs, .. } => match entry.node {
+                Node::Directory => self.directory(&path, &entry, &xattrs),
+                _ => self.put(&path, &entry, &xattrs, staged),
+            },
+            Operation::Metadata { path, entry, xattrs } => self.metadata(&path, &entry, &xattrs),
+            Operation::Rename { from, to, entry, xattrs } => self.rename(&from, &to, &entry, &xattrs),
+            Operation::Link { path, target, entry, xattrs } => self.link(&path, &target, &entry, &xattrs),
+            Operation::Remove { path } => self.remove(&path),
+        };
+        let outcome = match done {
+            Ok(()) => Outcome::Done,
+            Err(Stop::Outcome(outcome)) => outcome,
+            Err(Stop::Fatal(error)) => return Err(error),
+        };
+        tracing::debug!(path = %shown, operation = word, ?outcome);
+        Ok(outcome)
+    }
+
+    /// The directory a path is in, and its name there.
+    fn place(&self, path: &RelPath) -> Step<(Dir, Name)> {
+        let Some((parent, name)) = path.split() else {
+            return Err(Stop::Fatal(Error::Protocol("an operation that the root cannot undergo")));
+        };
+        match self.tree.dir(&parent) {
+            Ok(dir) => Ok((dir, name)),
+            Err(error) if error.is_gone() => {
+                Err(Stop::Outcome(Outcome::NeedCompare { depth: missing_depth(&self.tree, path) }))
+            }
+            Err(fulmar_tree::Error::CrossesMount { .. }) => {
+                Err(Stop::Outcome(Outcome::Held { reason: HeldReason::InTheWay, errno: 18 }))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn touch(&mut self, path: &RelPath) {
+        self.touched.extend(path.parent());
+    }
+
+    fn root(&mut self, entry: &Entry, xattrs: &Xattrs) -> Step {
+        if entry.node != Node::Directory {
+            return Err(Stop::Fatal(Error::Protocol("a root that is no directory")));
+        }
+        let root = self.tree.root();
+        root.set_metadata_self(&metadata(entry, xattrs), self.ownership)
+            .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
+        let now = root.stat_self()?;
+        self.touched.insert(RelPath::root());
+        self.record(&RelPath::root(), entry, now)
+    }
+
+    /// Writes down what is at `path`, which was looked at just before.
+    fn record(&mut self, path: &RelPath, entry: &Entry, now: Stat) -> Step {
+        let settled = self.tree.is_settled(&now, Clock::coarse_now());
+        let hash = recorded_hash(entry);
+        let record = Record { stat: now, xattrs: entry.xattrs, hash, group: entry.group, settled };
+        Ok(self.store.catalog_mut().put(path, &record)?)
+    }
+
+    /// Looks at `path` again and writes it down, and with it every other name of its inode.
+    fn record_again(&mut self, dir: &Dir, name: &Name, path: &RelPath, entry: &Entry) -> Step {
+        let now = dir.stat(name)?.ok_or(NEED_CONTENT)?;
+        self.record(path, entry, now)?;
+        if now.links > 1 && now.kind != Kind::Directory {
+            self.refresh(&now, Some(entry))?;
+        }
+        Ok(())
+    }
+
+    /// An inode with several names has changed: every record of it follows. Without an entry only its ctime and link
+    /// count have (another of its names went or came).
+    fn refresh(&mut self, now: &Stat, entry: Option<&Entry>) -> Step {
+        let Some(entry) = entry else {
+            self.store.catalog_mut().touch_inode(now.inode, now.ctime, now.links)?;
+            return Ok(());
+        };
+        for (path, _) in self.store.catalog().names_of(now.inode, NAMES_MAX)? {
+            self.record(&path, entry, *now)?;
+        }
+        Ok(())
+    }
+
+    /// A name of `inode` was replaced or removed: its other names have a new ctime and link count.
+    fn one_name_less(&mut self, before: &Stat) -> Step {
+        if before.links > 1 && before.kind != Kind::Directory {
+            let others = self.store.catalog().names_of(before.inode, 2)?;
+            for (path, _) in others {
+                if let Some(now) = self.tree.stat(&path)?.filter(|now| now.inode == before.inode) {
+                    return self.refresh(&now, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs, staged: Option<Staged>) -> Step {
+        let (dir, name) = self.place(path)?;
+        let Some(now) = dir.stat(&name)? else {
+            staged.ok_or(NEED_CONTENT)?.publish_new(&dir, &name)?;
+            self.touch(path);
+            return self.record_again(&dir, &name, path, entry);
+        };
+        if self.is_there(&dir, &name, path, &now, entry)? {
+            return self.set(&dir, &name, path, &now, entry, xattrs);
+        }
+        let staged = staged.ok_or(NEED_CONTENT)?;
+        self.replace(&dir, &name, path, &now, staged)?;
+        self.record_again(&dir, &name, path, entry)
+    }
+
+    /// Whether the entry's content is at the path already, under an inode that may stay.
+    fn is_there(&mut self, dir: &Dir, name: &Name, path: &RelPath, now: &Stat, entry: &Entry) -> Step<bool> {
+        if now.kind != entry.node.kind() {
+            return Ok(false);
+        }
+        let record = self.store.catalog().get(path)?;
+        let group = record.as_ref().and_then(|record| record.group);
+        let right_inode = match entry.group {
+            None => now.links == 1 || self.store.catalog().names_of(now.inode, 2)?.len() < 2,
+            Some(_) => group == entry.group || (group.is_none() && now.links == 1 && self.first_of(entry)?),
+        };
+        if !right_inode {
+            return Ok(false);
+        }
+        Ok(match &entry.node {
+            Node::File { size, .. } if now.size != *size => false,
+            Node::File { hash, .. } => match record {
+                Some(record) if record.proves(now) => record.hash == *hash,
+                _ => hash.is_some() && content_hash(dir, name)? == *hash,
+            },
+            Node::Symlink { target } => dir.read_link(name)? == *target,
+            Node::CharDevice(device) | Node::BlockDevice(device) => now.node == *device,
+            Node::Directory | Node::Fifo => true,
+        })
+    }
+
+    /// Whether no other name of the entry's link group is here yet.
+    fn first_of(&self, entry: &Entry) -> Step<bool> {
+        Ok(match entry.group {
+            Some(group) => self.store.catalog().names_in_group(group, 1)?.is_empty(),
+            None => true,
+        })
+    }
+
+    /// Sets metadata on what is there, and writes it down.
+    fn set(&mut self, dir: &Dir, name: &Name, path: &RelPath, now: &Stat, entry: &Entry, xattrs: &Xattrs) -> Step {
+        dir.set_metadata(name, now, &metadata(entry, xattrs), self.ownership)
+            .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
+        if now.kind == Kind::Directory {
+            self.touched.insert(path.clone());
+        } else {
+            self.touch(path);
+        }
+        self.record_again(dir, name, path, entry)
+    }
+
+    /// Puts what is staged in the place of what is there, in one step. What is foreign there goes to quarantine first.
+    fn replace(&mut self, dir: &Dir, name: &Name, path: &RelPath, now: &Stat, staged: Staged) -> Step {
+        self.touch(path);
+        if now.kind == Kind::Directory {
+            // Foreign content goes; ours leaves with the directory, which changes places with what is staged.
+            self.clear_foreign(dir, name, path, Why::Overwritten)?;
+            drop(staged.exchange(dir, name)?);
+            self.store.catalog_mut().remove(path)?;
+            return Ok(());
+        }
+        if owner(self.store.catalog(), dir, (path, name), now)? == Owner::Foreign {
+            // RACE: between this rename and the next the path is absent. Only a version that nobody replicated is ever
+            // affected, and keeping it matters more than the gap.
+            self.quarantine(dir, name, path, Why::Overwritten)?;
+            staged.publish_new(dir, name)?;
+        } else if staged.stat()?.kind == Kind::Directory {
+            drop(staged.exchange(dir, name)?);
+        } else {
+            staged.publish(dir, name)?;
+        }
+        self.one_name_less(now)
+    }
+
+    fn quarantine(&mut self, dir: &Dir, name: &Name, path: &RelPath, why: Why) -> Step {
+        quarantine(&self.private, &mut self.store, (dir, name, path), ((self.clock)(), why))?;
+        self.touch(path);
+        Ok(())
+    }
+
+    fn directory(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs) -> Step {
+        let (dir, name) = self.place(path)?;
+        match dir.stat(&name)? {
+            Some(now) if now.kind == Kind::Directory => self.set(&dir, &name, path, &now, entry, xattrs),
+            other => {
+                let staged = self.stage.directory()?;
+                staged
+                    .set_metadata(&metadata(entry, xattrs), self.ownership)
+                    .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
+                match other {
+                    Some(now) => self.replace(&dir, &name, path, &now, staged)?,
+                    None => staged.publish_new(&dir, &name)?,
+                }
+                self.touch(path);
+                self.touched.insert(path.clone());
+                self.record_again(&dir, &name, path, entry)
+            }
+        }
+    }
+
+    fn metadata(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs) -> Step {
+        let (dir, name) = self.place(path)?;
+        let now = dir.stat(&name)?.ok_or(NEED_CONTENT)?;
+        if !self.is_there(&dir, &name, path, &now, entry)? && now.kind != Kind::Directory {
+            return Err(NEED_CONTENT);
+        }
+        if now.kind != entry.node.kind() {
+            return Err(NEED_CONTENT);
+        }
+        self.set(&dir, &name, path, &now, entry, xattrs)
+    }
+
+    fn rename(&mut self, from: &RelPath, to: &RelPath, entry: &Entry, xattrs: &Xattrs) -> Step {
+        let is_directory = entry.node == Node::Directory;
+        let fallback = || match is_directory {
+            true => Stop::Outcome(Outcome::NeedCompare { depth: u16::try_from(to.depth()).unwrap_or(u16::MAX) }),
+            false => NEED_CONTENT,
+        };
+        let (to_dir, to_name) = self.place(to)?;
+        let there = to_dir.stat(&to_name)?;
+        let Ok((from_dir, from_name)) = self.place(from) else { return Err(fallback()) };
+        let record = self.store.catalog().get(from)?;
+        let Some(now) = from_dir.stat(&from_name)? else {
+            // Done before, by a process that did not live to record it.
+            let moved = record.zip(there).filter(|(record, there)| record.stat.same_content(there));
+            return match moved {
+                Some((record, there)) if is_directory && record.group == entry.group => {
+                    self.store.catalog_mut().rename(from, to)?;
+                    self.set(&to_dir, &to_name, to, &there, entry, xattrs)
+                }
+                _ => self.metadata(to, entry, xattrs).map_err(|stop| match stop {
+                    Stop::Outcome(Outcome::NeedContent) => fallback(),
+                    other => other,
+                }),
+            };
+        };
+        let is_it = now.kind == entry.node.kind()
+            && match is_directory {
+                true => record.as_ref().is_some_and(|r| r.stat.inode == now.inode && r.group == entry.group),
+                false => self.is_there(&from_dir, &from_name, from, &now, entry)?,
+            };
+        if !is_it || to.starts_with(from) || from.starts_with(to) {
+            return Err(fallback());
+        }
+        if let Some(there) = there {
+            // Two names of one inode, a directory in the way, or anything in a directory's way: the long way round.
+            if there.inode == now.inode || there.kind == Kind::Directory || is_directory {
+                return Err(fallback());
+            }
+            if owner(self.store.catalog(), &to_dir, (to, &to_name), &there)? == Owner::Foreign {
+                self.quarantine(&to_dir, &to_name, to, Why::Overwritten)?;
+            }
+        }
+        from_dir
+            .set_metadata(&from_name, &now, &metadata(entry, xattrs), self.ownership)
+            .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
+        from_dir.rename_to(&from_name, &to_dir, &to_name, Replace::Yes)?;
+        self.touch(from);
+        self.touch(to);
+        if is_directory {
+            self.touched.insert(to.clone());
+        }
+        self.store.catalog_mut().rename(from, to)?;
+        if let Some(there) = there {
+            self.one_name_less(&there)?;
+        }
+        self.record_again(&to_dir, &to_name, to, entry)
+    }
+
+    fn link(&mut self, path: &RelPath, target: &RelPath, entry: &Entry, xattrs: &Xattrs) -> Step {
+        let Ok((target_dir, target_name)) = self.place(target) else { return Err(NEED_CONTENT) };
+        let target_now = target_dir.stat(&target_name)?.ok_or(NEED_CONTENT)?;
+        if target_now.kind != entry.node.kind()
+            || !self.has_content(&target_dir, &target_name, target, &target_now, entry)?
+        {
+            return Err(NEED_CONTENT);
+        }
+        let (dir, name) = self.place(path)?;
+        let now = dir.stat(&name)?;
+        match now {
+            Some(now) if now.inode == target_now.inode => {}
+            Some(now) => {
+                let staged = self.stage.link(&target_dir, &target_name)?;
+                self.replace(&dir, &name, path, &now, staged)?;
+            }
+            None => self.stage.link(&target_dir, &target_name)?.publish_new(&dir, &name)?,
+        }
+        self.touch(path);
+        let linked = dir.stat(&name)?.ok_or(NEED_CONTENT)?;
+        // The names may have come together while something else about the inode changed as well.
+        dir.set_metadata(&name, &linked, &metadata(entry, xattrs), self.ownership)
+            .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
+        let linked = dir.stat(&name)?.ok_or(NEED_CONTENT)?;
+        self.record(target, entry, linked)?;
+        self.record(path, entry, linked)?;
+        self.refresh(&linked, Some(entry))
+    }
+
+    /// Whether the entry's content is there, whatever the inode's other names.
+    fn has_content(&mut self, dir: &Dir, name: &Name, path: &RelPath, now: &Stat, entry: &Entry) -> Step<bool> {
+        Ok(match &entry.node {
+            Node::File { size, .. } if now.size != *size => false,
+            Node::File { hash, .. } => match self.store.catalog().get(path)? {
+                Some(record) if record.proves(now) => record.hash == *hash,
+                _ => hash.is_some() && content_hash(dir, name)? == *hash,
+            },
+            Node::Symlink { target } => dir.read_link(name)? == *target,
+            Node::CharDevice(device) | Node::BlockDevice(device) => now.node == *device,
+            Node::Fifo => true,
+            Node::Directory => false,
+        })
+    }
+
+    fn remove(&mut self, path: &RelPath) -> Step {
+        if path.is_root() {
+            return Err(Stop::Fatal(Error::Protocol("removal of the root")));
+        }
+        if self.delete == DeletePolicy::Keep {
+            return Ok(());
+        }
+        let (dir, name) = match self.place(path) {
+            Ok(place) => place,
+            // The directory it was in is gone: so is it.
+            Err(Stop::Outcome(Outcome::NeedCompare { .. })) => {
+                self.store.catalog_mut().remove(path)?;
+                return Ok(());
+            }
+            Err(stop) => return Err(stop),
+        };
+        if let Some(now) = dir.stat(&name)? {
+            if now.kind == Kind::Directory {
+                self.clear_foreign(&dir, &name, path, Why::Removed)?;
+                let all = remove_tree(&dir, &name, &mut |_, _, _| Ok(Visit::Remove))?;
+                if !all {
+                    return Err(Stop::Outcome(Outcome::Held { reason: HeldReason::InTheWay, errno: 39 }));
+                }
+            } else if self.delete == DeletePolicy::Quarantine
+                && owner(self.store.catalog(), &dir, (path, &name), &now)? == Owner::Foreign
+            {
+                self.quarantine(&dir, &name, path, Why::Removed)?;
+            } else {
+                dir.remove(&name, now.kind)?;
+            }
+            self.touch(path);
+            self.store.catalog_mut().remove(path)?;
+            return self.one_name_less(&now);
+        }
+        self.store.catalog_mut().remove(path)?;
+        Ok(())
+    }
+
+    /// Moves everything below the directory `name` that fulmar did not put there to quarantine. What is ours stays.
+    fn clear_foreign(&mut self, dir: &Dir, name: &Name, path: &RelPath, why: Why) -> Step {
+        if why == Why::Removed && self.delete == DeletePolicy::Remove {
+            return Ok(());
+        }
+        let top = path.parent().unwrap_or_default();
+        let (catalog, mut foreign) = (self.store.catalog(), Vec::new());
+        let mut failure = None;
+        // The walk of a removal, removing nothing: it visits every entry with the directory that holds it.
+        remove_tree(dir, name, &mut |at, name, stat| {
+            let here = at.path().join(name);
+            if stat.kind != Kind::Directory && failure.is_none() {
+                match owner(catalog, at, (&here, name), stat) {
+                    Ok(Owner::Foreign) if foreign.len() < FOREIGN_MAX => foreign.push(here),
+                    Ok(_) => {}
+                    Err(error) => failure = Some(error),
+                }
+            }
+            Ok(Visit::Keep)
+        })?;
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        let again = foreign.len() == FOREIGN_MAX;
+        for path in foreign {
+            debug_assert!(path.starts_with(&top));
+            let (dir, name) = self.place(&path)?;
+            self.quarantine(&dir, &name, &path, why)?;
+        }
+        if again { self.clear_foreign(dir, name, path, why) } else { Ok(()) }
+    }
+}
+
+/// Foreign files moved away in one go: bounds memory, not their number.
+const FOREIGN_MAX: usize = 10_000;
+
+/// The hash a record keeps: of a file what the entry says, of a symlink that of its target.
+pub(crate) fn recorded_hash(entry: &Entry) -> Option<Hash> {
+    match &entry.node {
+        Node::File { hash, .. } => *hash,
+        Node::Symlink { target } => Some(hash_bytes(target)),
+        _ => None,
+    }
+}

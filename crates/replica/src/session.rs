@@ -1,0 +1,293 @@
+//! One primary's visit. The session is a task that only receives, and hands on to the threads that do the work.
+
+use crate::apply::Applier;
+use crate::chunks::{CREDIT_BYTES, Piece, Writer};
+use crate::commit::{Committer, Job};
+use crate::compare::{Comparer, Listing};
+use crate::open::{Opening, Ready, open};
+use crate::stager::{Order, Stager};
+use crate::{Error, Result};
+use fulmar_link::{Lane, Link, Sender};
+use fulmar_model::{Id, ReplicaId};
+use fulmar_tree::{Lock, Ownership, Tree};
+use fulmar_wire::{FromPrimary, FromReplica, Hello, Welcome};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+/// How often a replica that is busy says that it is alive. Well below the silence after which a primary gives up.
+const ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
+/// Operations waiting for the stager; full: the session stops reading, and the primary feels it.
+const ORDERS: usize = 64;
+/// Batches waiting for the committer; full: the stager waits.
+const JOBS: usize = 2;
+/// Pages waiting for the comparer. The primary sends at most this many before it has an answer.
+const PAGES: usize = 8;
+/// Chunks waiting for the chunk writer: what the credit allows in the smallest chunks.
+const PIECES: usize = (CREDIT_BYTES / crate::chunks::CHUNK_COST_MIN) as usize + 16;
+
+/// What the program that serves knows and this crate does not ask the system for.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Identity to give a directory that becomes a replica.
+    pub fresh: ReplicaId,
+    /// The kernel's boot id.
+    pub boot: Id,
+    /// Milliseconds since 1970.
+    pub clock: fn() -> i64,
+    /// Whether this process may give files away.
+    pub privileged: bool,
+}
+
+/// Serves one primary over `link` until it leaves. `Ok` when it left between two batches or in one; the next visit
+/// goes on from there.
+pub async fn serve(root: PathBuf, mut link: Link, options: Options) -> Result<()> {
+    let hello = match FromPrimary::decode(link.receiver.receive().await?.body())? {
+        FromPrimary::Hello(hello) => hello,
+        _ => return Err(Error::Protocol("something came before hello")),
+    };
+    let asked = hello.clone();
+    let opened = tokio::task::spawn_blocking(move || open(&root, &asked, &options)).await;
+    let result = match opened.map_err(|_| Error::Panicked)? {
+        Ok(Ready::Open(opening)) => follow(*opening, &hello, &mut link, options).await,
+        Ok(Ready::Look(tree)) => look(tree, &hello, &mut link, options).await,
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(Error::Link(fulmar_link::Error::Closed)) | Ok(()) => Ok(()),
+        Err(error) => {
+            let farewell = match &error {
+                Error::Refused { reason, text } => FromReplica::Refused { reason: *reason, text: text.clone() },
+                other => FromReplica::Failed { text: chain(other) },
+            };
+            // The primary may be gone already; the error itself is what counts.
+            let _ = link.sender.send(Lane::Urgent, farewell.encode()?).await;
+            Err(error)
+        }
+    }
+}
+
+/// An error with its causes, for the other side.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// The threads of a visit and the ways to them.
+struct Crew {
+    orders: tokio::sync::mpsc::Sender<Order>,
+    listings: SyncSender<Listing>,
+    pieces: SyncSender<Piece>,
+    jobs: SyncSender<Job>,
+    threads: Vec<JoinHandle<Result<()>>>,
+    /// Yields when a thread has ended.
+    ended: tokio::sync::mpsc::Receiver<()>,
+    /// Held until every thread has ended.
+    _lock: Lock,
+}
+
+async fn follow(opening: Opening, hello: &Hello, link: &mut Link, options: Options) -> Result<()> {
+    let welcome = Welcome {
+        replica: opening.identity.replica,
+        position: opening.store.position()?,
+        owners: options.privileged,
+        credit: CREDIT_BYTES,
+        quarantined: opening.store.quarantine_count()?,
+    };
+    link.sender.send(Lane::Urgent, FromReplica::Welcome(welcome).encode()?).await?;
+    let mut crew = Crew::start(opening, hello, &link.sender, options)?;
+    let result = crew.serve(link).await;
+    // A receiver that is gone ends the threads that wait for room to answer.
+    let stopped = tokio::task::spawn_blocking(move || crew.stop()).await.map_err(|_| Error::Panicked)?;
+    match (result, stopped) {
+        // A thread that failed closed its channel: its error is the cause of what the session saw.
+        (_, Err(cause)) if !matches!(cause, Error::Link(_)) => Err(cause),
+        (result, _) => result,
+    }
+}
+
+impl Crew {
+    fn start(mut opening: Opening, hello: &Hello, answers: &Sender, options: Options) -> Result<Self> {
+        // A comparison that was cut short has left extras that mean nothing to the next.
+        opening.store.extras_clear()?;
+        let reader = opening.store.catalog().reader()?;
+        let Opening { tree, private, stage, store, lock, .. } = opening;
+        let ownership = if options.privileged { Ownership::Keep } else { Ownership::Skip };
+        let stage = Arc::new(stage);
+        let (orders, orders_end) = tokio::sync::mpsc::channel(ORDERS);
+        let (jobs, jobs_end) = sync_channel(JOBS);
+        let (listings, listings_end) = sync_channel(PAGES + 1);
+        let (pieces, pieces_end) = sync_channel(PIECES);
+        let (alive, ended) = tokio::sync::mpsc::channel(1);
+        let comparer = Comparer {
+            tree: Some(tree.clone()),
+            catalog: Some(reader),
+            owners: options.privileged,
+            listings: listings_end,
+            committer: Some(jobs.clone()),
+            answers: answers.clone(),
+        };
+        let writer = Writer {
+            stage: Arc::clone(&stage),
+            durability: hello.durability,
+            pieces: pieces_end,
+            stager: orders.clone(),
+            answers: answers.clone(),
+        };
+        let stager = Stager { stage: Arc::clone(&stage), ownership, orders: orders_end, committer: jobs.clone() };
+        let committer = Committer {
+            applier: Applier::new(tree, private, stage, store, (ownership, hello.delete, options.clock)),
+            durability: hello.durability,
+            queue: hello.queue,
+            jobs: jobs_end,
+            answers: answers.clone(),
+        };
+        let threads = vec![
+            spawn("fulmar-compare", alive.clone(), move || comparer.run())?,
+            spawn("fulmar-chunks", alive.clone(), move || writer.run())?,
+            spawn("fulmar-stage", alive.clone(), move || stager.run())?,
+            spawn("fulmar-commit", alive, move || committer.run())?,
+        ];
+        Ok(Self { orders, listings, pieces, jobs, threads, ended, _lock: lock })
+    }
+
+    /// Hands on what the primary says until it leaves or something fails.
+    async fn serve(&mut self, link: &mut Link) -> Result<()> {
+        let answers = link.sender.clone();
+        loop {
+            let frame = tokio::select! {
+                frame = link.receiver.receive() => frame?,
+                _ = self.ended.recv() => return Err(Error::Panicked),
+            };
+            let message = FromPrimary::decode(frame.body())?;
+            let sent = match message {
+                FromPrimary::Operate(operation) => self.order(Order::Operate(operation), &answers).await?,
+                FromPrimary::Commit { batch, position } => {
+                    self.order(Order::Commit { batch, position }, &answers).await?
+                }
+                FromPrimary::Page(page) => hand(&self.listings, Listing::Page(page))?,
+                FromPrimary::Listed => hand(&self.listings, Listing::End)?,
+                FromPrimary::Extras { after } => {
+                    let jobs = self.jobs.clone();
+                    let handed = tokio::task::spawn_blocking(move || jobs.send(Job::Extras { after }).is_ok());
+                    handed.await.map_err(|_| Error::Panicked)?
+                }
+                // Credit bounds what an honest primary has under way, the length of the channel what a liar can.
+                FromPrimary::Chunk { stream, offset, bytes } => {
+                    hand(&self.pieces, Piece::Bytes { stream, offset, bytes })?
+                }
+                FromPrimary::Abandon { stream } => hand(&self.pieces, Piece::Abandon { stream })?,
+                FromPrimary::Ping => {
+                    link.sender.send(Lane::Urgent, FromReplica::Pong.encode()?).await?;
+                    true
+                }
+                FromPrimary::Hello(_) => return Err(Error::Protocol("a second hello")),
+            };
+            if !sent {
+                return Err(Error::Panicked);
+            }
+        }
+    }
+
+    /// Hands an order to the stager. While there is no room, the primary is told that somebody is alive here.
+    async fn order(&self, order: Order, answers: &Sender) -> Result<bool> {
+        loop {
+            match tokio::time::timeout(ALIVE, self.orders.reserve()).await {
+                Ok(Ok(room)) => {
+                    room.send(order);
+                    return Ok(true);
+                }
+                Ok(Err(_)) => return Ok(false),
+                Err(_) => answers.send(Lane::Urgent, FromReplica::Pong.encode()?).await?,
+            }
+        }
+    }
+
+    /// Closes every channel and waits for the threads; the first error is the cause of the others.
+    fn stop(self) -> Result<()> {
+        let Self { orders, listings, pieces, jobs, threads, .. } = self;
+        drop((orders, listings, pieces, jobs));
+        let mut first = Ok(());
+        for thread in threads {
+            let ended = thread.join().unwrap_or(Err(Error::Panicked));
+            if first.is_ok() || matches!(first, Err(Error::Panicked | Error::Link(_))) {
+                first = ended.and(first);
+            }
+        }
+        first
+    }
+}
+
+/// Puts something into a channel that has room by agreement.
+fn hand<T>(channel: &SyncSender<T>, item: T) -> Result<bool> {
+    match channel.try_send(item) {
+        Ok(()) => Ok(true),
+        Err(TrySendError::Full(_)) => Err(Error::Protocol("more was sent than was agreed on")),
+        Err(TrySendError::Disconnected(_)) => Ok(false),
+    }
+}
+
+/// Starts a thread that says so when it ends.
+fn spawn(
+    name: &str,
+    alive: tokio::sync::mpsc::Sender<()>,
+    run: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<JoinHandle<Result<()>>> {
+    let body = move || {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(Err(Error::Panicked));
+        // Full means that another thread's end is being told already.
+        let _ = alive.try_send(());
+        result
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|_| Error::Panicked)
+}
+
+/// A dry run against a directory that is no replica yet: only compares.
+async fn look(tree: Option<Tree>, _hello: &Hello, link: &mut Link, options: Options) -> Result<()> {
+    let welcome =
+        Welcome { replica: options.fresh, position: None, owners: options.privileged, credit: 0, quarantined: 0 };
+    link.sender.send(Lane::Urgent, FromReplica::Welcome(welcome).encode()?).await?;
+    let (listings, listings_end) = sync_channel(PAGES + 1);
+    let comparer = Comparer {
+        tree,
+        catalog: None,
+        owners: options.privileged,
+        listings: listings_end,
+        committer: None,
+        answers: link.sender.clone(),
+    };
+    let (alive, mut ended) = tokio::sync::mpsc::channel(1);
+    let thread = spawn("fulmar-compare", alive, move || comparer.run())?;
+    let result = loop {
+        let frame = tokio::select! {
+            frame = link.receiver.receive() => frame,
+            _ = ended.recv() => break Err(Error::Panicked),
+        };
+        let message = match frame {
+            Ok(frame) => FromPrimary::decode(frame.body())?,
+            Err(error) => break Err(error.into()),
+        };
+        let handed = match message {
+            FromPrimary::Page(page) => hand(&listings, Listing::Page(page)),
+            FromPrimary::Listed => hand(&listings, Listing::End),
+            FromPrimary::Extras { .. } => {
+                let none = FromReplica::Extras { paths: Vec::new() };
+                link.sender.send(Lane::Urgent, none.encode()?).await?;
+                Ok(true)
+            }
+            FromPrimary::Ping => {
+                link.sender.send(Lane::Urgent, FromReplica::Pong.encode()?).await?;
+                Ok(true)
+            }
+            _ => Err(Error::Protocol("an operation in a dry run")),
+        };
+        match handed {
+            Ok(true) => {}
+            Ok(false) => break Err(Error::Panicked),
+            Err(error) => break Err(error),
+        }
+    };
+    drop(listings);
+    tokio::task::spawn_blocking(move || thread.join()).await.map_err(|_| Error::Panicked)?.unwrap_or(Ok(())).or(result)
+}

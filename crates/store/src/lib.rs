@@ -1,0 +1,36 @@
+//! The durable state of a tree, in reading order: how a file is opened and what is done with a damaged one (`open`,
+//! `schema`), the queue of changes (`queue`), who has seen them (`cursor`) and what was passed over (`outstanding`), what
+//! is remembered of each path (`catalog`, `reader`, `record`), and what a replica keeps besides (`replica`).
+//!
+//! Invariants:
+//! - This is the only crate that knows SQL. Its types own their connection: `Send`, not `Sync`, one thread each.
+//! - Clocks and random identities are parameters.
+//! - Nothing read from a database is believed: a value out of range is damage, never a panic.
+//! - State is disposable. A damaged file is set aside and created anew; see docs/store.md for what that costs.
+//!
+//! It does not look at the tree, and takes no lock on it: one process per tree is the business of the caller.
+
+mod catalog;
+mod column;
+mod cursor;
+mod directories;
+mod error;
+mod open;
+mod outstanding;
+mod queue;
+mod reader;
+mod record;
+mod replica;
+mod schema;
+
+pub use catalog::Catalog;
+pub use cursor::{Ack, ReplicaRow};
+pub use error::{Error, Result};
+pub use open::{Opened, Rebuilt, Sync, set_aside};
+pub use outstanding::{Outstanding, OutstandingCount, Work};
+pub use queue::{Backlog, NewChange, Queue};
+pub use reader::CatalogReader;
+pub use replica::{Intent, Quarantined, ReplicaStore};
+
+#[cfg(test)]
+mod tests;

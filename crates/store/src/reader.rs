@@ -1,0 +1,220 @@
+//! Reading a catalog. A path is found by walking down from the root, one directory id per name.
+//!
+//! Every call on a reader of its own sees one state of the file: the steps of a walk are one read transaction, because
+//! the writer may rename a directory between two of them.
+
+use crate::column::{self, bits, clamp, limit};
+use crate::directories::Directories;
+use crate::error::{At, Result};
+use crate::record::{self, record_columns};
+use fulmar_model::{LinkGroup, Name, PATH_BYTES_MAX, Record, RelPath};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::cell::RefCell;
+use std::path::PathBuf;
+
+/// What can be asked of a catalog. [`crate::Catalog`] derefs to one; [`crate::Catalog::reader`] makes one for another
+/// thread.
+pub struct CatalogReader {
+    pub(crate) connection: Connection,
+    pub(crate) path: PathBuf,
+    /// Only the writing connection knows when an id moves, so only it remembers.
+    known: Option<RefCell<Directories>>,
+}
+
+/// The parent's id and the name: the key of a row.
+pub(crate) type Key = (i64, Box<[u8]>);
+
+impl CatalogReader {
+    /// The reading half of the writing connection.
+    pub(crate) fn of_writer(connection: Connection, path: PathBuf) -> Self {
+        Self { connection, path, known: Some(RefCell::default()) }
+    }
+
+    /// A connection that only reads, beside a writer.
+    pub(crate) fn beside_writer(connection: Connection, path: PathBuf) -> Self {
+        Self { connection, path, known: None }
+    }
+
+    /// What is remembered of `path`.
+    pub fn get(&self, path: &RelPath) -> Result<Option<Record>> {
+        self.read(|connection| {
+            let Some((parent, name)) = self.key(path)? else { return Ok(None) };
+            connection
+                .prepare_cached(concat!("SELECT ", record_columns!(), " FROM nodes WHERE parent = ?1 AND name = ?2"))?
+                .query_row(params![parent, name], |row| record::read(row, 0))
+                .optional()
+        })
+    }
+
+    /// A page of what a directory contains, ordered by the bytes of the name, after `after`.
+    pub fn children(&self, path: &RelPath, after: Option<&Name>, rows: usize) -> Result<Vec<(Name, Record)>> {
+        self.read(|connection| {
+            let Some(id) = self.directory(path)? else { return Ok(Vec::new()) };
+            let after = after.map(Name::as_bytes).unwrap_or_default();
+            connection
+                .prepare_cached(concat!(
+                    "SELECT name, ",
+                    record_columns!(),
+                    " FROM nodes WHERE parent = ?1 AND name > ?2 ORDER BY name LIMIT ?3"
+                ))?
+                .query_map(params![id, after, limit(rows)], |row| Ok((column::name(row, 0)?, record::read(row, 1)?)))?
+                .collect()
+        })
+    }
+
+    /// The paths whose record has this inode. Placeholders have none.
+    pub fn names_of(&self, inode: u64, rows: usize) -> Result<Vec<(RelPath, Record)>> {
+        let query = concat!("SELECT parent, name, ", record_columns!(), " FROM nodes WHERE inode = ?1 LIMIT ?2");
+        self.found_by(query, bits(inode), rows)
+    }
+
+    /// The paths of a link group of the primary.
+    pub fn names_in_group(&self, group: LinkGroup, rows: usize) -> Result<Vec<(RelPath, Record)>> {
+        let query = concat!("SELECT parent, name, ", record_columns!(), " FROM nodes WHERE link_group = ?1 LIMIT ?2");
+        self.found_by(query, bits(group.0), rows)
+    }
+
+    /// Number of rows, placeholders included. Walks an index.
+    pub fn count(&self) -> Result<u64> {
+        self.read(|connection| {
+            connection.prepare_cached("SELECT count(*) FROM nodes")?.query_row([], |row| column::count(row, 0))
+        })
+    }
+
+    /// Number of rows at and below `path`, counted no further than `most`.
+    pub fn count_below(&self, path: &RelPath, most: u64) -> Result<u64> {
+        self.read(|connection| {
+            let Some((parent, name)) = self.key(path)? else { return Ok(0) };
+            let Some(dir) = row_dir(connection, parent, &name)? else { return Ok(0) };
+            let mut total = 1.min(most);
+            // Never more ids than rows counted.
+            let mut ahead: Vec<i64> = dir.into_iter().collect();
+            let mut rows = connection.prepare_cached("SELECT dir FROM nodes WHERE parent = ?1 LIMIT ?2")?;
+            while let (Some(id), true) = (ahead.pop(), total < most) {
+                let mut children = rows.query(params![id, clamp(most - total)])?;
+                while let Some(child) = children.next()? {
+                    total += 1;
+                    ahead.extend(child.get::<_, Option<i64>>(0)?);
+                }
+            }
+            Ok(total)
+        })
+    }
+
+    /// Runs `body` in one state of the file.
+    pub(crate) fn read<T>(&self, body: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        if self.known.is_some() {
+            return body(&self.connection).at(&self.path);
+        }
+        let transaction = self.connection.unchecked_transaction().at(&self.path)?;
+        let value = body(&self.connection).at(&self.path)?;
+        transaction.commit().at(&self.path)?;
+        Ok(value)
+    }
+
+    /// The key of the row of `path`; `None` when the directory it is in is not there.
+    pub(crate) fn key(&self, path: &RelPath) -> rusqlite::Result<Option<Key>> {
+        match path.split() {
+            None => Ok(Some((0, Box::default()))),
+            Some((parent, name)) => Ok(self.directory(&parent)?.map(|id| (id, name.as_bytes().into()))),
+        }
+    }
+
+    /// The id of a directory; `None` when there is none of that path.
+    pub(crate) fn directory(&self, path: &RelPath) -> rusqlite::Result<Option<i64>> {
+        self.descend(path, |_, _| Ok(None))
+    }
+
+    /// Walks down to a directory. `absent` is called with the key of each that is missing and may supply an id.
+    pub(crate) fn descend(
+        &self,
+        path: &RelPath,
+        mut absent: impl FnMut(i64, &[u8]) -> rusqlite::Result<Option<i64>>,
+    ) -> rusqlite::Result<Option<i64>> {
+        let mut step = |at: &RelPath, parent: i64, name: &[u8]| -> rusqlite::Result<Option<i64>> {
+            let id = match row_dir(&self.connection, parent, name)?.flatten() {
+                Some(id) => Some(id),
+                None => absent(parent, name)?,
+            };
+            if let (Some(known), Some(id)) = (&self.known, id) {
+                known.borrow_mut().insert(at, id);
+            }
+            Ok(id)
+        };
+        let mut at = path.clone();
+        let mut below: Vec<Name> = Vec::new();
+        let mut id = loop {
+            if let Some(id) = self.known.as_ref().and_then(|known| known.borrow().get(&at)) {
+                break id;
+            }
+            match at.split() {
+                Some((parent, name)) => {
+                    below.push(name);
+                    at = parent;
+                }
+                None => match step(&at, 0, b"")? {
+                    Some(id) => break id,
+                    None => return Ok(None),
+                },
+            }
+        };
+        while let Some(name) = below.pop() {
+            at = at.join(&name);
+            match step(&at, id, name.as_bytes())? {
+                Some(next) => id = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(id))
+    }
+
+    /// Forgets the ids at and below `path`, or all.
+    pub(crate) fn forget(&self, path: Option<&RelPath>) {
+        if let Some(known) = &self.known {
+            match path {
+                Some(path) => known.borrow_mut().forget(path),
+                None => known.borrow_mut().clear(),
+            }
+        }
+    }
+
+    fn found_by(&self, query: &str, key: i64, rows: usize) -> Result<Vec<(RelPath, Record)>> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(query)?;
+            let mut found = statement.query(params![key, limit(rows)])?;
+            let mut all = Vec::new();
+            while let Some(row) = found.next()? {
+                let name: Box<[u8]> = column::blob(row, 1)?.into();
+                all.push((climb(connection, row.get(0)?, name)?, record::read(row, 2)?));
+            }
+            Ok(all)
+        })
+    }
+}
+
+/// Outer `None`: no such row. Inner: its own id if it is a directory.
+pub(crate) fn row_dir(connection: &Connection, parent: i64, name: &[u8]) -> rusqlite::Result<Option<Option<i64>>> {
+    connection
+        .prepare_cached("SELECT dir FROM nodes WHERE parent = ?1 AND name = ?2")?
+        .query_row(params![parent, name], |row| row.get(0))
+        .optional()
+}
+
+/// The path of a row. Parents that form a circle or lead nowhere are damage.
+fn climb(connection: &Connection, mut parent: i64, name: Box<[u8]>) -> rusqlite::Result<RelPath> {
+    let mut names = vec![name];
+    let mut statement = connection.prepare_cached("SELECT parent, name FROM nodes WHERE dir = ?1")?;
+    while parent != 0 {
+        let (above, name) = statement.query_row([parent], |row| Ok((row.get(0)?, column::blob(row, 1)?.into())))?;
+        names.push(name);
+        parent = above;
+        if names.len() > PATH_BYTES_MAX {
+            return Err(column::bad(0, Type::Integer));
+        }
+    }
+    // The last one is the root, which has no name.
+    names.pop();
+    names.reverse();
+    RelPath::parse(&names.join(&b'/')).map_err(|_| column::bad(1, Type::Blob))
+}

@@ -1,0 +1,249 @@
+//! Claims about the catalog that a table of cases states best; random histories are in `catalog_model`.
+
+use super::*;
+use crate::{Catalog, CatalogReader, Error, Sync};
+use fulmar_model::{LinkGroup, NAME_BYTES_MAX};
+
+fn catalog(rows: &[(&str, Record)]) -> Catalog {
+    let mut catalog = Catalog::in_memory().expect("in memory");
+    for (text, record) in rows {
+        catalog.put(&path(text), record).expect("put");
+    }
+    catalog
+}
+
+fn get(catalog: &CatalogReader, text: &str) -> Option<Record> {
+    catalog.get(&path(text)).expect("get")
+}
+
+#[test]
+fn every_field_of_a_record_reads_back() {
+    let mut catalog = catalog(&[]);
+    let mut odd = file(u64::MAX);
+    odd.stat.kind = Kind::CharDevice;
+    odd.stat.links = u32::MAX;
+    odd.stat.mode = 0o7777;
+    odd.stat.size = u64::MAX - 1;
+    odd.stat.node = Device { major: u32::MAX, minor: 7 };
+    odd.stat.mtime = Timestamp::new(i64::MIN, 999_999_999);
+    odd.xattrs = XattrDigest([9; 16]);
+    odd.group = Some(LinkGroup(u64::MAX));
+    odd.settled = false;
+    for record in [odd, file(1), directory(2), record(Kind::Symlink, 1 << 63)] {
+        catalog.put(&path("a"), &record).expect("put");
+        assert_eq!(get(&catalog, "a"), Some(record));
+    }
+}
+
+#[test]
+fn missing_directories_stand_in_until_they_are_looked_at() {
+    let mut catalog = catalog(&[("a/b/c", file(3))]);
+    assert_eq!(catalog.count().expect("count"), 4, "the root among them");
+    let placeholder = get(&catalog, "a/b").expect("there");
+    assert_eq!((placeholder.stat.kind, placeholder.stat.inode, placeholder.settled), (Kind::Directory, 0, false));
+    assert_eq!(catalog.names_of(0, 9).expect("names_of"), []);
+    catalog.put(&path("a/b"), &directory(2)).expect("put");
+    assert_eq!(get(&catalog, "a/b"), Some(directory(2)));
+    assert_eq!(get(&catalog, "a/b/c"), Some(file(3)));
+    catalog.put(&RelPath::root(), &directory(1)).expect("put");
+    assert_eq!(catalog.get(&RelPath::root()).expect("get"), Some(directory(1)));
+}
+
+#[test]
+fn a_path_below_a_file_turns_the_file_into_a_directory_not_looked_at() {
+    let mut catalog = catalog(&[("a", file(1))]);
+    catalog.put(&path("a/b"), &file(2)).expect("put");
+    assert!(!get(&catalog, "a").expect("there").settled);
+    assert_eq!(catalog.names_of(1, 9).expect("names_of"), []);
+}
+
+#[test]
+fn a_file_in_the_place_of_a_directory_removes_what_was_below() {
+    let mut catalog = catalog(&[("a/b/c", file(3)), ("a/d", file(4)), ("e", file(5))]);
+    catalog.put(&path("a"), &file(6)).expect("put");
+    assert_eq!((get(&catalog, "a/b/c"), get(&catalog, "a/d")), (None, None));
+    assert_eq!(catalog.count().expect("count"), 3);
+    catalog.put(&path("a"), &directory(7)).expect("put");
+    assert_eq!(catalog.children(&path("a"), None, 9).expect("children"), []);
+}
+
+#[test]
+fn renaming_a_directory_is_one_update_whatever_it_holds() {
+    let rows: Vec<(String, Record)> = (0..300).map(|n| (format!("a/b/{n}"), file(n + 1))).collect();
+    let rows: Vec<(&str, Record)> = rows.iter().map(|(text, record)| (text.as_str(), record.clone())).collect();
+    let mut catalog = catalog(&rows);
+    let before = catalog.connection.total_changes();
+    assert!(catalog.rename(&path("a/b"), &path("c")).expect("rename"));
+    assert_eq!(catalog.connection.total_changes() - before, 1);
+    assert_eq!(get(&catalog, "a/b/7"), None);
+    assert_eq!(get(&catalog, "c/7"), Some(file(8)));
+    assert_eq!(catalog.names_of(8, 9).expect("names_of"), [(path("c/7"), file(8))]);
+}
+
+#[test]
+fn renaming_replaces_the_target_and_makes_its_directories() {
+    let mut catalog = catalog(&[("a/x", file(1)), ("b/y/z", file(2))]);
+    assert!(catalog.rename(&path("a"), &path("b/y")).expect("rename"));
+    assert_eq!((get(&catalog, "b/y/x"), get(&catalog, "b/y/z")), (Some(file(1)), None));
+    assert!(catalog.rename(&path("b/y/x"), &path("new/place")).expect("rename"));
+    assert_eq!(get(&catalog, "new/place"), Some(file(1)));
+    assert!(!catalog.rename(&path("missing"), &path("b")).expect("rename"));
+    assert!(get(&catalog, "b").is_some(), "a rename of nothing does nothing");
+}
+
+#[test]
+fn a_directory_is_not_moved_into_itself_nor_over_its_own_parent() {
+    let mut catalog = catalog(&[("a/b/c", file(1))]);
+    for (from, to) in [("a", "a/b/d"), ("a/b", "a"), ("a", ""), ("", "a")] {
+        let result = catalog.rename(&path(from), &path(to));
+        assert!(matches!(result, Err(Error::IntoItself { .. })), "{from} to {to}: {result:?}");
+    }
+    assert!(catalog.rename(&path("a"), &path("a")).expect("rename"));
+    assert_eq!(get(&catalog, "a/b/c"), Some(file(1)));
+}
+
+#[test]
+fn remove_tells_how_many_rows_went() {
+    let mut catalog = catalog(&[("a/b/c", file(1)), ("a/d", file(2)), ("e", file(3))]);
+    assert_eq!(catalog.remove(&path("a/none")).expect("remove"), 0);
+    assert_eq!(catalog.remove(&path("a")).expect("remove"), 4);
+    assert_eq!(catalog.remove(&RelPath::root()).expect("remove"), 2);
+    assert_eq!(catalog.count().expect("count"), 0);
+}
+
+#[test]
+fn children_come_by_bytes_and_by_pages() {
+    let catalog = catalog(&[("a", file(1)), ("B", file(2)), ("c/d", file(3)), ("\u{e9}", file(4))]);
+    let page = catalog.children(&RelPath::root(), None, 2).expect("children");
+    assert_eq!(page, [(name("B"), file(2)), (name("a"), file(1))]);
+    let rest = catalog.children(&RelPath::root(), Some(&name("a")), 9).expect("children");
+    assert_eq!(rest.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), [name("c"), name("\u{e9}")]);
+    assert_eq!(catalog.children(&path("a"), None, 9).expect("children"), []);
+}
+
+#[test]
+fn names_of_an_inode_and_of_a_group_are_found_wherever_they_are() {
+    let grouped = Record { group: Some(LinkGroup(70)), ..file(7) };
+    let mut catalog = catalog(&[("a/x", grouped.clone()), ("b/c/y", grouped.clone()), ("z", file(8))]);
+    let names = |rows: Vec<(RelPath, Record)>| rows.into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    let mut found = names(catalog.names_of(7, 9).expect("names_of"));
+    found.sort();
+    assert_eq!(found, [path("a/x"), path("b/c/y")]);
+    assert_eq!(catalog.names_of(7, 1).expect("names_of").len(), 1);
+    assert_eq!(catalog.names_in_group(LinkGroup(70), 9).expect("names_in_group").len(), 2);
+    assert_eq!(catalog.touch_inode(7, Timestamp::new(4, 5), 9).expect("touch_inode"), 2);
+    let touched = get(&catalog, "b/c/y").expect("there").stat;
+    assert_eq!((touched.ctime, touched.links), (Timestamp::new(4, 5), 9));
+    assert_eq!(get(&catalog, "z"), Some(file(8)));
+}
+
+#[test]
+fn counting_below_stops_at_the_limit() {
+    let catalog = catalog(&[("a/b/c", file(1)), ("a/d", file(2)), ("e", file(3))]);
+    for (text, most, expected) in
+        [("a", 99, 4), ("a", 3, 3), ("a", 1, 1), ("a", 0, 0), ("", 99, 6), ("e", 9, 1), ("x", 9, 0)]
+    {
+        assert_eq!(catalog.count_below(&path(text), most).expect("count_below"), expected, "{text} up to {most}");
+    }
+}
+
+#[test]
+fn what_is_rolled_back_was_never_there_for_lookups_either() {
+    let mut catalog = catalog(&[("a/x", file(1))]);
+    catalog.begin().expect("begin");
+    catalog.put(&path("n/m/x"), &file(2)).expect("put");
+    catalog.rename(&path("a"), &path("b")).expect("rename");
+    catalog.rollback().expect("rollback");
+    assert_eq!((get(&catalog, "n/m/x"), get(&catalog, "b/x"), get(&catalog, "a/x")), (None, None, Some(file(1))));
+    catalog.put(&path("k/x"), &file(3)).expect("put");
+    catalog.put(&path("n/m/x"), &file(4)).expect("put");
+    assert_eq!((get(&catalog, "k/x"), get(&catalog, "n/m/x")), (Some(file(3)), Some(file(4))));
+}
+
+#[test]
+fn transactions_are_begun_once_and_ended_once() {
+    let mut catalog = catalog(&[]);
+    assert!(matches!(catalog.commit(), Err(Error::NoTransaction { .. })));
+    catalog.rollback().expect("nothing to roll back");
+    catalog.begin().expect("begin");
+    assert!(matches!(catalog.begin(), Err(Error::InTransaction { .. })));
+    catalog.put(&path("a"), &file(1)).expect("put");
+    catalog.commit().expect("commit");
+    assert_eq!(get(&catalog, "a"), Some(file(1)));
+}
+
+#[test]
+fn a_lost_transaction_is_noticed_by_the_next_write() {
+    let mut catalog = catalog(&[]);
+    catalog.begin().expect("begin");
+    // What SQLite does by itself when the disk is full.
+    catalog.connection.execute_batch("ROLLBACK").expect("rollback");
+    let put = catalog.put(&path("a"), &file(1));
+    assert!(matches!(put, Err(Error::NoTransaction { .. })), "{put:?}");
+    catalog.rollback().expect("rollback");
+    catalog.put(&path("a"), &file(1)).expect("put");
+}
+
+#[test]
+fn a_reader_in_another_thread_sees_what_is_committed() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db"), Sync::Normal).expect("open");
+    catalog.put(&path("a/x"), &file(1)).expect("put");
+    let reader = catalog.reader().expect("reader");
+    assert_eq!(get(&reader, "a/x"), Some(file(1)));
+    catalog.begin().expect("begin");
+    catalog.rename(&path("a"), &path("b")).expect("rename");
+    let reader = std::thread::spawn(move || {
+        assert_eq!((get(&reader, "a/x"), get(&reader, "b/x")), (Some(file(1)), None));
+        reader
+    });
+    let reader = reader.join().expect("no panic");
+    catalog.commit().expect("commit");
+    assert_eq!((get(&reader, "a/x"), get(&reader, "b/x")), (None, Some(file(1))));
+    assert!(matches!(Catalog::in_memory().expect("in memory").reader(), Err(Error::InMemory)));
+}
+
+#[test]
+fn the_deepest_path_and_the_longest_name_are_stored_and_removed() {
+    let deepest = path(&vec!["d"; 8192].join("/"));
+    let longest = path(&"n".repeat(NAME_BYTES_MAX));
+    let mut catalog = catalog(&[]);
+    catalog.put(&deepest, &file(1)).expect("put");
+    catalog.put(&longest, &file(2)).expect("put");
+    assert_eq!(catalog.names_of(1, 9).expect("names_of"), [(deepest, file(1))]);
+    assert_eq!(catalog.remove(&path("d")).expect("remove"), 8192);
+}
+
+#[test]
+fn a_row_takes_less_than_220_bytes() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let at = folder.path().join("catalog.db");
+    let (mut catalog, _) = Catalog::open(&at, Sync::Normal).expect("open");
+    let rows = 200_000u64;
+    catalog.begin().expect("begin");
+    for n in 0..rows {
+        // Fifty directories of Maildir names of 45 bytes. The inodes jump about, which fills the index badly.
+        let text = format!(
+            "u{:02}/cur/17{:08}.M{:06}P{:05}.mailhost,S={:05}:2,S",
+            n / 4000,
+            n,
+            n * 7 % 1_000_000,
+            n % 100_000,
+            n % 99_999
+        );
+        let mut record = file(1);
+        record.stat.inode = 1_000_000 + n * 7919 % 10_000_000;
+        record.stat.size = 1_000 + n % 50_000;
+        record.stat.uid = 5000;
+        record.stat.gid = 5000;
+        record.stat.mtime = Timestamp::new(1_700_000_000 + n as i64, (n * 104_729 % 1_000_000_000) as u32);
+        record.stat.ctime = record.stat.mtime;
+        catalog.put(&path(&text), &record).expect("put");
+    }
+    catalog.commit().expect("commit");
+    catalog.checkpoint().expect("checkpoint");
+    let bytes = std::fs::metadata(&at).expect("metadata").len();
+    let each = bytes as f64 / rows as f64;
+    println!("{each:.1} bytes a row");
+    assert!(each < 220.0, "{each:.1} bytes a row");
+}

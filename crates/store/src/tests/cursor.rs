@@ -1,0 +1,227 @@
+//! Claims about cursors, pruning and outstanding work.
+
+use super::queue::suspect;
+use super::*;
+use crate::{Ack, Error, Outstanding, OutstandingCount, Queue, Work};
+use fulmar_model::{HeldReason, Seq};
+
+/// Four changes, taken; replicas 1 and 2 registered at position 0.
+fn two_followers() -> Queue {
+    let mut queue = Queue::in_memory(queue_id(1)).expect("in memory");
+    for (byte, name) in [(1, "one"), (2, "two")] {
+        queue.register(replica_id(byte), name).expect("register");
+        advance(&mut queue, byte, 0);
+    }
+    queue.put(&[suspect("a", 1), suspect("b", 1), suspect("c", 1), suspect("d", 1)]).expect("put");
+    queue.take(9).expect("take");
+    queue
+}
+
+fn advance(queue: &mut Queue, byte: u8, seq: u64) {
+    queue.acknowledge(replica_id(byte), Ack { cursor: Some(Seq(seq)), ..Ack::default() }).expect("acknowledge");
+}
+
+fn remaining(queue: &Queue) -> Vec<u64> {
+    queue.between(Seq(0), Seq(u64::MAX), 99).expect("between").iter().map(|change| change.seq.0).collect()
+}
+
+fn cursor_of(queue: &Queue, byte: u8) -> Option<Seq> {
+    let rows = queue.replicas().expect("replicas");
+    rows.into_iter().find(|row| row.id == replica_id(byte)).expect("registered").cursor
+}
+
+fn held(text: &str, reason: HeldReason, retry_ms: i64) -> Outstanding {
+    Outstanding { path: path(text), work: Work::Held { reason, errno: 13 }, since_ms: 7, attempts: 1, retry_ms }
+}
+
+fn add(queue: &mut Queue, byte: u8, rows: &[Outstanding]) {
+    queue.acknowledge(replica_id(byte), Ack { add: rows, ..Ack::default() }).expect("acknowledge");
+}
+
+#[test]
+fn rows_go_only_when_the_slowest_replica_has_them() {
+    let mut queue = two_followers();
+    advance(&mut queue, 1, 4);
+    assert_eq!(remaining(&queue), [1, 2, 3, 4]);
+    advance(&mut queue, 2, 2);
+    assert_eq!(remaining(&queue), [3, 4]);
+    advance(&mut queue, 2, 4);
+    assert_eq!(remaining(&queue), [0u64; 0]);
+}
+
+#[test]
+fn a_row_that_moved_to_the_end_is_not_pruned_with_its_old_place() {
+    let mut queue = two_followers();
+    queue.put(&[suspect("a", 9)]).expect("put");
+    advance(&mut queue, 1, 4);
+    advance(&mut queue, 2, 4);
+    assert_eq!(remaining(&queue), [5]);
+    assert_eq!(queue.find(&path("a")).expect("find").expect("there").first_seen_ms, 1);
+}
+
+#[test]
+fn a_cursor_never_goes_back() {
+    let mut queue = two_followers();
+    advance(&mut queue, 1, 3);
+    advance(&mut queue, 1, 2);
+    assert_eq!(cursor_of(&queue, 1), Some(Seq(3)));
+}
+
+#[test]
+fn a_replica_without_a_cursor_holds_nothing_back_and_cannot_resume_from_before() {
+    let mut queue = two_followers();
+    queue.register(replica_id(3), "three").expect("register");
+    assert_eq!(cursor_of(&queue, 3), None);
+    assert!(queue.can_resume(Seq(0)).expect("can_resume"));
+    advance(&mut queue, 1, 3);
+    advance(&mut queue, 2, 2);
+    assert_eq!(remaining(&queue), [3, 4]);
+    assert!(!queue.can_resume(Seq(1)).expect("can_resume"));
+    assert!(queue.can_resume(Seq(2)).expect("can_resume"));
+    assert!(queue.can_resume(Seq(4)).expect("can_resume"));
+    assert!(!queue.can_resume(Seq(5)).expect("can_resume"), "never given");
+}
+
+#[test]
+fn a_cursor_behind_pruned_rows_is_refused_and_one_ahead_of_the_queue_too() {
+    let mut queue = two_followers();
+    advance(&mut queue, 1, 2);
+    advance(&mut queue, 2, 2);
+    queue.register(replica_id(3), "three").expect("register");
+    let ack = |seq| Ack { cursor: Some(Seq(seq)), ..Ack::default() };
+    let behind = queue.acknowledge(replica_id(3), ack(1));
+    assert!(matches!(behind, Err(Error::CursorBehind { cursor: Seq(1), pruned: Seq(2) })), "{behind:?}");
+    let ahead = queue.acknowledge(replica_id(1), ack(u64::MAX));
+    assert!(matches!(ahead, Err(Error::CursorAhead { last: Seq(4), .. })), "{ahead:?}");
+    let stranger = queue.acknowledge(replica_id(9), ack(3));
+    assert!(matches!(stranger, Err(Error::UnknownReplica { .. })), "{stranger:?}");
+    advance(&mut queue, 3, 2);
+    advance(&mut queue, 1, 4);
+    advance(&mut queue, 2, 4);
+    assert_eq!(remaining(&queue), [3, 4], "held back for the third");
+}
+
+#[test]
+fn a_stale_cursor_resumes_while_nothing_above_it_was_pruned() {
+    let mut queue = two_followers();
+    advance(&mut queue, 1, 4);
+    advance(&mut queue, 2, 1);
+    queue.reset_cursor(replica_id(1)).expect("reset");
+    assert!(queue.can_resume(Seq(1)).expect("can_resume"));
+    assert_eq!(remaining(&queue), [2, 3, 4]);
+}
+
+#[test]
+fn forgetting_the_slowest_replica_frees_what_only_it_needed() {
+    let mut queue = two_followers();
+    advance(&mut queue, 1, 3);
+    add(&mut queue, 2, &[held("a", HeldReason::Permission, 5)]);
+    queue.forget(replica_id(2)).expect("forget");
+    assert_eq!(remaining(&queue), [4]);
+    assert_eq!(queue.outstanding(replica_id(2), None, 9).expect("outstanding"), []);
+    assert_eq!(queue.replicas().expect("replicas").len(), 1);
+}
+
+#[test]
+fn without_any_cursor_only_what_the_planner_took_goes() {
+    let mut queue = two_followers();
+    queue.put(&[suspect("e", 1)]).expect("put");
+    queue.reset_cursor(replica_id(1)).expect("reset");
+    assert_eq!(remaining(&queue), [1, 2, 3, 4, 5], "the second replica still needs them");
+    queue.reset_cursor(replica_id(2)).expect("reset");
+    assert_eq!(remaining(&queue), [5]);
+}
+
+#[test]
+fn registering_again_keeps_the_cursor_and_takes_the_name() {
+    let mut queue = two_followers();
+    advance(&mut queue, 1, 3);
+    let row = queue.register(replica_id(1), "uno").expect("register");
+    assert_eq!((row.name.as_str(), row.cursor), ("uno", Some(Seq(3))));
+}
+
+#[test]
+fn replaced_work_keeps_its_age_and_counts_attempts() {
+    let mut queue = two_followers();
+    add(&mut queue, 1, &[held("a", HeldReason::DiskFull, 5)]);
+    let again = Outstanding { since_ms: 99, attempts: 50, retry_ms: 8, work: Work::Content, path: path("a") };
+    add(&mut queue, 1, std::slice::from_ref(&again));
+    let rows = queue.outstanding(replica_id(1), None, 9).expect("outstanding");
+    assert_eq!(rows, [Outstanding { since_ms: 7, attempts: 2, ..again }]);
+    assert_eq!(queue.outstanding(replica_id(2), None, 9).expect("outstanding"), [], "of the other replica");
+}
+
+#[test]
+fn done_removes_and_add_wins_over_done() {
+    let mut queue = two_followers();
+    add(&mut queue, 1, &[held("a", HeldReason::Busy, 1), held("b", HeldReason::Busy, 1)]);
+    let compare = Outstanding { work: Work::Compare, path: path("b"), since_ms: 3, attempts: 0, retry_ms: 0 };
+    let ack = Ack {
+        cursor: Some(Seq(1)),
+        add: std::slice::from_ref(&compare),
+        done: &[path("a"), path("b")],
+        compared: None,
+    };
+    queue.acknowledge(replica_id(1), ack).expect("acknowledge");
+    assert_eq!(queue.outstanding(replica_id(1), None, 9).expect("outstanding"), [compare]);
+}
+
+#[test]
+fn outstanding_work_is_paged_by_path_from_the_root_on() {
+    let mut queue = two_followers();
+    let rows = ["", "a", "a/b", "b"].map(|text| held(text, HeldReason::Busy, 1));
+    add(&mut queue, 1, &rows);
+    let first = queue.outstanding(replica_id(1), None, 2).expect("outstanding");
+    assert_eq!(first, rows[..2]);
+    let rest = queue.outstanding(replica_id(1), Some(&first[1].path), 9).expect("outstanding");
+    assert_eq!(rest, rows[2..]);
+}
+
+#[test]
+fn due_work_comes_longest_due_first() {
+    let mut queue = two_followers();
+    let rows = [held("a", HeldReason::Busy, 30), held("b", HeldReason::Busy, 10), held("c", HeldReason::Busy, 50)];
+    add(&mut queue, 1, &rows);
+    let due = queue.due(replica_id(1), 30, 9).expect("due");
+    assert_eq!(due, [rows[1].clone(), rows[0].clone()]);
+}
+
+#[test]
+fn approval_makes_every_waiting_removal_due_once() {
+    let mut queue = two_followers();
+    add(&mut queue, 1, &[held("a", HeldReason::Approval, i64::MAX), held("x", HeldReason::Busy, i64::MAX)]);
+    add(&mut queue, 2, &[held("a", HeldReason::Approval, i64::MAX)]);
+    assert_eq!(queue.held_for_approval().expect("count"), 2);
+    assert_eq!(queue.approve().expect("approve"), 2);
+    assert_eq!((queue.approve().expect("approve"), queue.held_for_approval().expect("count")), (0, 0));
+    let due = queue.due(replica_id(1), 0, 9).expect("due");
+    assert_eq!(due.iter().map(|row| row.path.clone()).collect::<Vec<_>>(), [path("a")]);
+}
+
+#[test]
+fn outstanding_work_is_counted_by_kind_and_goes_with_the_cursor() {
+    let mut queue = two_followers();
+    let other = |text: &str, work| Outstanding { work, ..held(text, HeldReason::Busy, 0) };
+    let rows = [
+        held("a", HeldReason::Name, 1),
+        other("b", Work::Content),
+        other("c", Work::Compare),
+        other("d", Work::Again),
+        other("e", Work::Again),
+    ];
+    add(&mut queue, 1, &rows);
+    let count = queue.outstanding_count(replica_id(1)).expect("count");
+    assert_eq!(count, OutstandingCount { held: 1, content: 1, compare: 1, again: 2 });
+    queue.reset_cursor(replica_id(1)).expect("reset");
+    assert_eq!(queue.outstanding_count(replica_id(1)).expect("count").total(), 0);
+}
+
+#[test]
+fn pruning_walks_the_positions_and_not_the_table() {
+    let queue = two_followers();
+    let plan: String = queue
+        .connection
+        .query_row("EXPLAIN QUERY PLAN DELETE FROM changes WHERE seq <= 5", [], |row| row.get(3))
+        .expect("plan");
+    assert!(plan.contains("INTEGER PRIMARY KEY"), "{plan}");
+}

@@ -1,0 +1,127 @@
+//! Files written by each released layout, kept in fixtures/store, open with today's program and say the same.
+//!
+//! `FULMAR_WRITE_FIXTURES=1 cargo test -p fulmar-store golden` writes those of the present layout, which is done once,
+//! when it is released.
+
+use super::queue::suspect;
+use super::*;
+use crate::{Ack, Catalog, Intent, NewChange, Opened, Outstanding, Quarantined, Queue, ReplicaStore, Sync, Work};
+use fulmar_model::{HeldReason, LinkGroup, Scope, Seq};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/store/v1")
+}
+
+fn outstanding() -> Outstanding {
+    let work = Work::Held { reason: HeldReason::Approval, errno: 0 };
+    Outstanding { path: path("held"), work, since_ms: 10, attempts: 1, retry_ms: i64::MAX }
+}
+
+fn special() -> Record {
+    let mut special = record(Kind::CharDevice, u64::MAX);
+    special.stat.node = Device { major: 5, minor: 1 };
+    special.xattrs = XattrDigest([3; 16]);
+    special.group = Some(LinkGroup(1 << 63));
+    special.settled = false;
+    special
+}
+
+fn intent() -> Intent {
+    Intent { path: path("to"), record: file(4), from: Some(path("from")) }
+}
+
+fn quarantined() -> Quarantined {
+    Quarantined { id: 1, path: path("theirs"), stored_as: b"1-\xff".to_vec(), when_ms: 12, why: 2 }
+}
+
+fn write(folder: &Path) {
+    let (mut queue, _) = Queue::open(&folder.join("queue.db"), queue_id(1)).expect("open");
+    queue.put(&[suspect("a", 1), NewChange { scope: Scope::Tree, ..suspect("b/\u{e9}", 2) }]).expect("put");
+    queue.take(1).expect("take");
+    queue.register(replica_id(7), "far").expect("register");
+    queue.register(replica_id(8), "new").expect("register");
+    let add = [outstanding()];
+    let ack = Ack { cursor: Some(Seq(1)), add: &add, done: &[], compared: None };
+    queue.acknowledge(replica_id(7), ack).expect("acknowledge");
+    queue.meta_set("guard", b"\x01\x02").expect("set");
+    queue.checkpoint().expect("checkpoint");
+
+    let (mut catalog, _) = Catalog::open(&folder.join("catalog.db"), Sync::Normal).expect("open");
+    fill(&mut catalog);
+    catalog.checkpoint().expect("checkpoint");
+
+    let (mut store, _) = ReplicaStore::open(&folder.join("replica.db")).expect("open");
+    fill(store.catalog_mut());
+    store.set_position(queue_id(1), Seq(1)).expect("set");
+    store.intend(&[intent()]).expect("intend");
+    store.extra_add(&path("extra")).expect("add");
+    store.quarantine_add(&quarantined()).expect("add");
+    store.checkpoint().expect("checkpoint");
+}
+
+fn fill(catalog: &mut Catalog) {
+    catalog.put(&path("d/e/f"), &file(3)).expect("put");
+    catalog.put(&path("d"), &directory(2)).expect("put");
+    catalog.put(&path("special"), &special()).expect("put");
+}
+
+fn expect_catalog(catalog: &Catalog) {
+    let get = |text: &str| catalog.get(&path(text)).expect("get");
+    assert_eq!((get("d/e/f"), get("d"), get("special")), (Some(file(3)), Some(directory(2)), Some(special())));
+    assert!(!get("d/e").expect("placeholder").settled);
+    assert_eq!(catalog.count().expect("count"), 5);
+    let group = catalog.names_in_group(LinkGroup(1 << 63), 9).expect("names_in_group");
+    assert_eq!(group, [(path("special"), special())]);
+}
+
+fn expect(folder: &Path) {
+    let (mut queue, opened) = Queue::open(&folder.join("queue.db"), queue_id(9)).expect("open");
+    assert_eq!((opened, queue.id(), queue.last()), (Opened::Existing, queue_id(1), Seq(2)));
+    assert!(!queue.can_resume(Seq(0)).expect("can_resume"));
+    let rows = queue.take(9).expect("take");
+    let [row] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((row.seq, &row.path, row.scope, row.first_seen_ms), (Seq(2), &path("b/\u{e9}"), Scope::Tree, 2));
+    let replicas = queue.replicas().expect("replicas");
+    let replicas: Vec<_> = replicas.iter().map(|row| (row.id, row.name.as_str(), row.cursor)).collect();
+    assert_eq!(replicas, [(replica_id(7), "far", Some(Seq(1))), (replica_id(8), "new", None)]);
+    assert_eq!(queue.outstanding(replica_id(7), None, 9).expect("outstanding"), [outstanding()]);
+    assert_eq!(queue.meta_get("guard").expect("get"), Some(vec![1, 2]));
+
+    let (catalog, opened) = Catalog::open(&folder.join("catalog.db"), Sync::Normal).expect("open");
+    assert_eq!(opened, Opened::Existing);
+    expect_catalog(&catalog);
+
+    let (store, opened) = ReplicaStore::open(&folder.join("replica.db")).expect("open");
+    assert_eq!(opened, Opened::Existing);
+    expect_catalog(store.catalog());
+    assert_eq!(store.position().expect("position"), Some((queue_id(1), Seq(1))));
+    assert_eq!(store.intents().expect("intents"), [intent()]);
+    assert_eq!(store.extras(None, 9).expect("extras"), [path("extra")]);
+    assert_eq!(store.quarantined(None, 9).expect("quarantined"), [quarantined()]);
+}
+
+#[test]
+fn what_is_written_today_reads_back_after_reopening() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    write(folder.path());
+    expect(folder.path());
+    if std::env::var_os("FULMAR_WRITE_FIXTURES").is_some() {
+        let fresh = tempfile::tempdir().expect("temporary directory");
+        write(fresh.path());
+        fs::create_dir_all(fixtures()).expect("create_dir_all");
+        for name in ["queue.db", "catalog.db", "replica.db"] {
+            fs::copy(fresh.path().join(name), fixtures().join(name)).expect("copy");
+        }
+    }
+}
+
+#[test]
+fn golden_files_of_layout_1_say_what_they_said() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    for name in ["queue.db", "catalog.db", "replica.db"] {
+        fs::copy(fixtures().join(name), folder.path().join(name)).expect("copy");
+    }
+    expect(folder.path());
+}

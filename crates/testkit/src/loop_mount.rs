@@ -1,0 +1,108 @@
+//! A small file system of its own: an image file, ext4, mounted through a loop device. It can be filled, and its power
+//! can be cut.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// An ext4 in an image file, unmounted and gone when dropped.
+pub struct LoopMount {
+    directory: tempfile::TempDir,
+    mounted: bool,
+}
+
+impl LoopMount {
+    /// Makes and mounts a file system of `bytes`; `None`, said so, where the machine cannot (see [`crate::need_root`]).
+    pub fn new(bytes: u64) -> Option<Self> {
+        if !(crate::need_root("mounting an image") && crate::need("mkfs.ext4") && crate::need("mount")) {
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut mount = Self { directory, mounted: false };
+        let image = File::create(mount.image()).expect("an image file");
+        image.set_len(bytes).expect("a sparse image");
+        std::fs::create_dir(mount.path()).expect("a mount point");
+        expect_success(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(mount.image()));
+        mount.mount();
+        Some(mount)
+    }
+
+    /// Where it is mounted. Holds `lost+found`: keep trees in directories below.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("mounted")
+    }
+
+    /// Cuts the power: whatever is not on the image is lost. Every later access fails until [`Self::remount`].
+    pub fn shutdown(&self) {
+        let root = File::open(self.path()).expect("a mounted file system");
+        crate::syscall::shutdown(&root).expect("ext4 knows FS_IOC_SHUTDOWN");
+    }
+
+    /// Unmounts and mounts again, replaying the journal, as a machine does that comes back. Nobody may use it meanwhile:
+    /// end the processes that do first.
+    pub fn remount(&mut self) {
+        self.unmount();
+        self.mount();
+    }
+
+    fn image(&self) -> PathBuf {
+        self.directory.path().join("image")
+    }
+
+    fn mount(&mut self) {
+        expect_success(Command::new("mount").args(["-o", "loop,noatime"]).arg(self.image()).arg(self.path()));
+        self.mounted = true;
+    }
+
+    fn unmount(&mut self) {
+        let path = self.path();
+        // A process that was killed a moment ago may still be closing its files.
+        crate::until(std::time::Duration::from_secs(20), "the file system can be unmounted", || {
+            let output = umount(&path, &[]);
+            if output.status.success() { Ok(()) } else { Err(text(&output)) }
+        });
+        self.mounted = false;
+    }
+}
+
+impl Drop for LoopMount {
+    fn drop(&mut self) {
+        if self.mounted && !umount(&self.path(), &[]).status.success() {
+            umount(&self.path(), &["--lazy"]);
+        }
+    }
+}
+
+fn umount(path: &Path, options: &[&str]) -> Output {
+    Command::new("umount").args(options).arg(path).output().expect("umount can be run")
+}
+
+fn expect_success(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", text(&output));
+}
+
+fn text(output: &Output) -> String {
+    format!("{} {}", output.status, String::from_utf8_lossy(&output.stderr).trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_power_cut_loses_what_was_not_synced_and_keeps_what_was() {
+        let Some(mut mount) = LoopMount::new(32 << 20) else { return };
+        let (kept, lost) = (mount.path().join("kept"), mount.path().join("lost"));
+        fs::write(&kept, "kept").unwrap();
+        File::open(&kept).unwrap().sync_all().unwrap();
+        File::open(mount.path()).unwrap().sync_all().unwrap();
+        fs::write(&lost, "lost").unwrap();
+        mount.shutdown();
+        assert!(fs::write(mount.path().join("late"), "late").is_err());
+        mount.remount();
+        assert_eq!(fs::read(&kept).unwrap(), b"kept");
+        assert!(!lost.exists());
+    }
+}

@@ -1,0 +1,43 @@
+//! The only crate that touches replicated files, in reading order: the opened root (`root`), one directory of it (`dir`,
+//! its names in `list` and `part`), a whole subtree (`walk`, `remove`), what is read (`reader`, `xattr`), what is written
+//! (`private`, `stage`, `staged`, `metadata`), and what surrounds it (`lock`, `clock`, `hash`, `error`, `sys`).
+//!
+//! Invariants: every access starts at a held directory handle and names one component, or a relative path that the
+//! kernel resolves beneath that handle without following symlinks (`openat2`) and without crossing a mount point. No
+//! system call on a replicated file is given a path from "/" (`/proc/self/fd/N` names a handle that is already held).
+//! Everything blocks; nothing here knows a runtime, a database or a peer.
+
+mod clock;
+mod dir;
+mod error;
+mod hash;
+mod list;
+mod lock;
+mod metadata;
+mod part;
+mod private;
+mod reader;
+mod remove;
+mod root;
+mod stage;
+mod staged;
+mod sys;
+pub mod walk;
+mod xattr;
+
+pub use clock::Clock;
+pub use dir::{Dir, Replace};
+pub use error::{Error, Result};
+pub use hash::hash_bytes;
+pub use list::Names;
+pub use lock::{Lock, lock_file};
+pub use metadata::{Metadata, Ownership};
+pub use part::{NAMES_PER_PART, Part};
+pub use private::Private;
+pub use reader::{Chunk, Reader};
+pub use remove::{Visit, remove_tree};
+pub use root::{Tree, identify};
+pub use stage::Stage;
+pub use staged::{Staged, StagedFile};
+pub use walk::{Listing, Step, Walk};
+pub use xattr::digest;

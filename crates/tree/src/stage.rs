@@ -1,0 +1,82 @@
+//! Where files are built under numbered names until one rename publishes them.
+
+use crate::hash::ContentHasher;
+use crate::staged::{Made, Staged, StagedFile};
+use crate::{Dir, Error, Result, error, sys};
+use fulmar_model::{Device, Kind, Name};
+use rustix::fs::{FileType, Mode, OFlags};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Hands out staged things; shared by threads.
+#[derive(Debug)]
+pub struct Stage {
+    dir: Arc<Dir>,
+    next: AtomicU64,
+}
+
+impl Stage {
+    /// `dir` is empty.
+    pub(crate) fn new(dir: Dir) -> Self {
+        Self { dir: Arc::new(dir), next: AtomicU64::new(0) }
+    }
+
+    /// An empty file, for its owner alone.
+    pub fn file(&self) -> Result<StagedFile> {
+        let name = self.next_name();
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let fd = sys::create(self.dir.fd.as_fd(), name.as_bytes(), flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|source| Error::Create { path: self.dir.at(&name), source })?;
+        Ok(StagedFile::new(Staged::new(self.dir.clone(), name, fd, Made::File), ContentHasher::default()))
+    }
+
+    /// An empty directory, for its owner alone.
+    pub fn directory(&self) -> Result<Staged> {
+        let name = self.next_name();
+        self.dir.make_dir(&name, 0o700)?;
+        self.open(name, sys::DIRECTORY, Made::Directory)
+    }
+
+    /// A symlink to `target`.
+    pub fn symlink(&self, target: &[u8]) -> Result<Staged> {
+        let name = self.next_name();
+        rustix::fs::symlinkat(target, &self.dir.fd, name.as_bytes())
+            .map_err(|source| Error::Create { path: self.dir.at(&name), source })?;
+        self.open(name, sys::PLACE, Made::Node)
+    }
+
+    /// A FIFO (`node` is ignored) or a device node.
+    pub fn special(&self, kind: Kind, node: Device) -> Result<Staged> {
+        let name = self.next_name();
+        let (file_type, node) = match kind {
+            Kind::Fifo => (FileType::Fifo, 0),
+            Kind::CharDevice => (FileType::CharacterDevice, rustix::fs::makedev(node.major, node.minor)),
+            Kind::BlockDevice => (FileType::BlockDevice, rustix::fs::makedev(node.major, node.minor)),
+            Kind::File | Kind::Directory | Kind::Symlink | Kind::Socket => {
+                return Err(Error::NotSpecial { path: self.dir.at(&name), kind });
+            }
+        };
+        rustix::fs::mknodat(&self.dir.fd, name.as_bytes(), file_type, Mode::RUSR | Mode::WUSR, node)
+            .map_err(|source| Error::Create { path: self.dir.at(&name), source })?;
+        self.open(name, sys::PLACE, Made::Node)
+    }
+
+    /// Another name for the inode of `name` in `dir`, a symlink not followed. RACE: the name may have become another inode
+    /// since the caller looked; what counts is [`Staged::stat`].
+    pub fn link(&self, dir: &Dir, name: &Name) -> Result<Staged> {
+        let new = self.next_name();
+        dir.link_to(name, &self.dir, &new)?;
+        self.open(new, sys::PLACE, Made::Link)
+    }
+
+    fn open(&self, name: Name, flags: OFlags, made: Made) -> Result<Staged> {
+        let fd = sys::open(self.dir.fd.as_fd(), name.as_bytes(), flags).map_err(error::open(self.dir.at(&name)))?;
+        Ok(Staged::new(self.dir.clone(), name, fd, made))
+    }
+
+    fn next_name(&self) -> Name {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Name::parse(number.to_string().as_bytes()).expect("digits are a name")
+    }
+}

@@ -1,0 +1,165 @@
+//! A thing in `stage/`: complete with content and metadata before one rename makes it visible, removed if it never is.
+
+use crate::hash::ContentHasher;
+use crate::metadata::OWNER_MAY_WRITE;
+use crate::{Dir, Error, Metadata, Ownership, Replace, Result, metadata, sys};
+use fulmar_model::{Hash, Kind, Name, RelPath, Stat};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// Not visible in the tree yet.
+#[derive(Debug)]
+pub struct Staged {
+    stage: Arc<Dir>,
+    name: Name,
+    fd: OwnedFd,
+    made: Made,
+    /// Whether the name in the stage is still ours to remove.
+    present: bool,
+}
+
+/// What a staged thing is, as far as syncing and publishing differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Made {
+    File,
+    Directory,
+    /// Symlink, FIFO, device node.
+    Node,
+    /// A second name of an inode in the tree.
+    Link,
+}
+
+impl Staged {
+    pub(crate) fn new(stage: Arc<Dir>, name: Name, fd: OwnedFd, made: Made) -> Self {
+        Self { stage, name, fd, made, present: true }
+    }
+
+    fn path(&self) -> RelPath {
+        self.stage.at(&self.name)
+    }
+
+    /// Gives it its final metadata.
+    pub fn set_metadata(&self, wanted: &Metadata, ownership: Ownership) -> Result<()> {
+        metadata::apply(self.fd.as_fd(), &self.path(), wanted, ownership)
+    }
+
+    /// Looks at it, by the handle held: after publishing it would be the published thing.
+    pub fn stat(&self) -> Result<Stat> {
+        sys::stat_handle(self.fd.as_fd(), &self.path())
+    }
+
+    /// Makes a file's content and metadata durable. Symlinks and special files become durable with the directory they
+    /// are published in; the content of a link was made durable when it was written.
+    pub fn sync(&self) -> Result<()> {
+        match self.made {
+            Made::File | Made::Directory => {
+                rustix::fs::fsync(&self.fd).map_err(|source| Error::Sync { path: self.path(), source })
+            }
+            Made::Node | Made::Link => Ok(()),
+        }
+    }
+
+    /// Makes it visible as `name` in `dir`, replacing what is there.
+    pub fn publish(self, dir: &Dir, name: &Name) -> Result<()> {
+        self.rename(dir, name, Replace::Yes)
+    }
+
+    /// Makes it visible as `name` in `dir`; fails with EEXIST when something is there.
+    pub fn publish_new(self, dir: &Dir, name: &Name) -> Result<()> {
+        self.rename(dir, name, Replace::No)
+    }
+
+    /// Swaps it with what is at `name` in `dir`, in one step: for a directory that takes a file's place, or the reverse. What
+    /// was there is in the stage afterwards, and goes when the returned value is dropped.
+    pub fn exchange(self, dir: &Dir, name: &Name) -> Result<Self> {
+        self.stage.rename_to(&self.name, dir, name, Replace::Exchange)?;
+        Ok(self)
+    }
+
+    fn rename(mut self, dir: &Dir, name: &Name, replace: Replace) -> Result<()> {
+        match self.stage.rename_to(&self.name, dir, name, replace) {
+            Err(denied) if self.made == Made::Directory && denied.errno() == Errno::ACCESS.raw_os_error() => {
+                self.rename_read_only(dir, name, replace)?;
+            }
+            done => done?,
+        }
+        // Renaming a name onto another name of the same inode succeeds and leaves both. Ours must not stay behind.
+        if self.made == Made::Link {
+            self.stage.remove(&self.name, Kind::File)?;
+        }
+        self.present = false;
+        Ok(())
+    }
+}
+
+impl Staged {
+    /// The kernel asks the owner of a directory for write permission in it when it moves to another parent (its ".."
+    /// changes). RACE: for a moment it is visible with a mode that lets its owner write.
+    fn rename_read_only(&self, dir: &Dir, name: &Name, replace: Replace) -> Result<()> {
+        let mode = self.stat()?.mode;
+        metadata::set_mode(self.fd.as_fd(), &self.path(), mode | OWNER_MAY_WRITE)?;
+        self.stage.rename_to(&self.name, dir, name, replace)?;
+        metadata::set_mode(self.fd.as_fd(), &dir.at(name), mode)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if self.present {
+            // What cannot be removed here is swept when the stage is next opened.
+            let kind = if self.made == Made::Directory { Kind::Directory } else { Kind::File };
+            let _ = self.stage.remove(&self.name, kind);
+        }
+    }
+}
+
+/// A file being written, from its beginning to its end.
+#[derive(Debug)]
+pub struct StagedFile {
+    staged: Staged,
+    hasher: ContentHasher,
+    written: u64,
+}
+
+impl StagedFile {
+    pub(crate) fn new(staged: Staged, hasher: ContentHasher) -> Self {
+        Self { staged, hasher, written: 0 }
+    }
+
+    /// Writes bytes at `offset`, which must not lie before the end of what was written. What is left out is a hole.
+    pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let skipped = self.skipped(offset)?;
+        let (mut at, mut left) = (offset, bytes);
+        while !left.is_empty() {
+            let count = rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.staged.fd, left, at))
+                .map_err(|source| Error::Write { path: self.staged.path(), source })?;
+            left = left.get(count..).unwrap_or_default();
+            at = at.saturating_add(count as u64);
+        }
+        // Hashed after the write has succeeded: an offset beyond what the file system stores costs no work.
+        if !bytes.is_empty() {
+            self.hasher.zeros(skipped);
+            self.hasher.update(bytes);
+            self.written = at;
+        }
+        Ok(())
+    }
+
+    /// Sets the size, which must not lie before the end of what was written, and gives the hash of the whole.
+    pub fn finish(mut self, size: u64) -> Result<(Staged, Hash)> {
+        let skipped = self.skipped(size)?;
+        if skipped > 0 {
+            rustix::fs::ftruncate(&self.staged.fd, size)
+                .map_err(|source| Error::Write { path: self.staged.path(), source })?;
+            self.hasher.zeros(skipped);
+        }
+        let hash = self.hasher.finish();
+        Ok((self.staged, hash))
+    }
+
+    fn skipped(&self, offset: u64) -> Result<u64> {
+        let order = || Error::OutOfOrder { path: self.staged.path(), offset, written: self.written };
+        offset.checked_sub(self.written).ok_or_else(order)
+    }
+}

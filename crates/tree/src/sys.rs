@@ -1,0 +1,109 @@
+//! System calls in the form this crate uses them: confined opening, `statx` as a `Stat`, handles as paths.
+
+use crate::{Error, Result};
+use fulmar_model::{Device, Kind, RelPath, RootId, Stat, Timestamp};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp, openat2};
+use rustix::io::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// `openat2` answers EAGAIN when a rename or mount anywhere on the host raced with it; this often in a row is no race.
+const OPEN_ATTEMPTS_MAX: u32 = 128;
+
+/// How everything is opened: beneath the handle, no symlink anywhere, no other file system.
+const CONFINED: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// A handle to a place, good for `*at` calls and for looking, not for reading.
+pub(crate) const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW);
+
+/// A handle to a directory that can be listed and synced.
+pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+
+/// Opens `path` beneath `dir`; with `PLACE` a symlink in the last place is opened itself, else it is ELOOP.
+pub(crate) fn open(dir: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+    create(dir, path, flags, Mode::empty())
+}
+
+/// As `open`, with the mode of what `flags` may create.
+pub(crate) fn create(
+    dir: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+    mode: Mode,
+) -> std::result::Result<OwnedFd, Errno> {
+    for _ in 0..OPEN_ATTEMPTS_MAX {
+        match openat2(dir, path, flags | OFlags::CLOEXEC, mode, CONFINED) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            done => return done,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// Looks at `name` in `dir`, not following a symlink. Without a name, at the handle itself.
+pub(crate) fn statx(dir: BorrowedFd<'_>, name: &[u8], wanted: StatxFlags) -> std::result::Result<Statx, Errno> {
+    let empty = if name.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
+    rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | empty, wanted)
+}
+
+/// Looks at what a handle holds.
+pub(crate) fn stat_handle(handle: BorrowedFd<'_>, path: &RelPath) -> Result<Stat> {
+    let found = statx(handle, b"", StatxFlags::BASIC_STATS);
+    to_stat(&found.map_err(|source| Error::Stat { path: path.clone(), source })?, path)
+}
+
+/// The kernel's answer in our words.
+pub(crate) fn to_stat(from: &Statx, path: &RelPath) -> Result<Stat> {
+    Ok(Stat {
+        kind: kind(from.stx_mode)
+            .ok_or_else(|| Error::UnknownKind { path: path.clone(), file_type: from.stx_mode & !0o7777 })?,
+        device: device(from),
+        inode: from.stx_ino,
+        links: from.stx_nlink,
+        mode: from.stx_mode & 0o7777,
+        uid: from.stx_uid,
+        gid: from.stx_gid,
+        size: from.stx_size,
+        // st_blocks counts units of 512 bytes whatever the block size is.
+        allocated: from.stx_blocks.saturating_mul(512),
+        mtime: time(from.stx_mtime),
+        ctime: time(from.stx_ctime),
+        node: Device { major: from.stx_rdev_major, minor: from.stx_rdev_minor },
+    })
+}
+
+/// The identity in the kernel's answer, which must have been asked for the birth time.
+pub(crate) fn to_identity(from: &Statx) -> RootId {
+    let told = StatxFlags::from_bits_retain(from.stx_mask).contains(StatxFlags::BTIME);
+    RootId { device: device(from), inode: from.stx_ino, born: told.then(|| time(from.stx_btime)) }
+}
+
+/// `None` for a file type this kernel should not have.
+pub(crate) fn kind(mode: u16) -> Option<Kind> {
+    Some(match FileType::from_raw_mode(u32::from(mode)) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        FileType::Fifo => Kind::Fifo,
+        FileType::CharacterDevice => Kind::CharDevice,
+        FileType::BlockDevice => Kind::BlockDevice,
+        FileType::Socket => Kind::Socket,
+        _ => return None,
+    })
+}
+
+fn device(from: &Statx) -> Device {
+    Device { major: from.stx_dev_major, minor: from.stx_dev_minor }
+}
+
+fn time(from: StatxTimestamp) -> Timestamp {
+    Timestamp::new(from.tv_sec, from.tv_nsec)
+}
+
+/// A path that leads to what the handle holds, for the calls that refuse an `O_PATH` handle (chmod, xattrs). Following
+/// it ends at the handle even if that is a symlink.
+pub(crate) fn proc_path(handle: BorrowedFd<'_>) -> Vec<u8> {
+    format!("/proc/self/fd/{}", handle.as_raw_fd()).into_bytes()
+}

@@ -1,0 +1,148 @@
+//! An ordered walk of a tree for scans, directory by directory.
+//!
+//! A directory comes before those in it, and those in name order. A directory of more than [`crate::NAMES_PER_PART`] names
+//! comes in parts; the directories of a part are walked before the next part is listed, so that memory holds one part of
+//! each directory on the way down and nothing else. No handle is held between two steps.
+
+use crate::{Dir, Error, Part, Result, Tree, list::Names};
+use fulmar_model::{Kind, Name, RelPath, Stat};
+
+/// One part of a directory.
+#[derive(Debug)]
+pub struct Listing {
+    /// The directory.
+    pub path: RelPath,
+    /// As it was before this part was listed: if it is unchanged later, so are the names.
+    pub stat: Stat,
+    /// Which of its names.
+    pub part: Part,
+    /// By name, everything: also what is not entered.
+    pub entries: Vec<(Name, Stat)>,
+}
+
+/// What the walk found next.
+#[derive(Debug)]
+pub enum Step {
+    /// A directory, or a part of it.
+    Listing(Listing),
+    /// A directory that could not be opened or listed (or a part that could not). The walk goes on after it.
+    Unreadable {
+        /// The directory.
+        path: RelPath,
+        /// Why.
+        error: Error,
+    },
+}
+
+/// Decides whether the walk enters a directory, given its path and what it is.
+pub type Enter = Box<dyn FnMut(&RelPath, &Stat) -> bool + Send>;
+
+/// The state of a walk.
+pub struct Walk {
+    tree: Tree,
+    enter: Enter,
+    stack: Vec<Frame>,
+}
+
+/// A directory on the way down: the part to list next, and the directories of the part before it, the next one last.
+struct Frame {
+    path: RelPath,
+    next: Next,
+    pending: Vec<Name>,
+}
+
+enum Next {
+    /// Not opened yet; how many parts it has is not known.
+    First,
+    Part(Part),
+    Done,
+}
+
+impl Walk {
+    /// A walk of the directory at `start` and all below it on the same device.
+    pub fn new(tree: &Tree, start: &RelPath) -> Self {
+        Self::filtered(tree, start, Box::new(|_, _| true))
+    }
+
+    /// The same, entering only what `enter` accepts; `start` itself is not asked about.
+    pub fn filtered(tree: &Tree, start: &RelPath, enter: Enter) -> Self {
+        Self { tree: tree.clone(), enter, stack: vec![Frame::first(start.clone())] }
+    }
+
+    /// The next directory or part; `None` at the end. Directories that vanish are passed over.
+    pub fn next_dir(&mut self) -> Option<Step> {
+        loop {
+            let frame = self.stack.last_mut()?;
+            if let Some(name) = frame.pending.pop() {
+                let path = frame.path.join(&name);
+                self.stack.push(Frame::first(path));
+                continue;
+            }
+            if matches!(frame.next, Next::Done) {
+                self.stack.pop();
+                continue;
+            }
+            match list(&self.tree, frame) {
+                Ok(listing) => {
+                    let device = self.tree.device();
+                    frame.pending = children(&listing, |path, stat| stat.device == device && (self.enter)(path, stat));
+                    return Some(Step::Listing(listing));
+                }
+                Err(error) => {
+                    let path = frame.path.clone();
+                    self.stack.pop();
+                    // The root itself cannot vanish unnoticed: that is for the caller to judge.
+                    if !error.is_gone() || path.is_root() {
+                        return Some(Step::Unreadable { path, error });
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        self.next_dir()
+    }
+}
+
+impl Frame {
+    fn first(path: RelPath) -> Self {
+        Self { path, next: Next::First, pending: Vec::new() }
+    }
+}
+
+/// Lists what is next of a directory and moves on to the part after it.
+fn list(tree: &Tree, frame: &mut Frame) -> Result<Listing> {
+    let dir = tree.dir(&frame.path)?;
+    let stat = dir.stat_self()?;
+    let (part, names) = match frame.next {
+        Next::Part(part) => (part, dir.names(part)?),
+        Next::First | Next::Done => first_names(&dir)?,
+    };
+    let entries = dir.stat_all(names)?;
+    frame.next = part.next().map_or(Next::Done, Next::Part);
+    Ok(Listing { path: frame.path.clone(), stat, part, entries })
+}
+
+fn first_names(dir: &Dir) -> Result<(Part, Vec<Name>)> {
+    match dir.names_if_few()? {
+        Names::All(names) => Ok((Part::WHOLE, names)),
+        Names::TooMany(count) => {
+            let part = Part::new(0, Part::number_for(count)).unwrap_or(Part::WHOLE);
+            Ok((part, dir.names(part)?))
+        }
+    }
+}
+
+/// The directories to enter, asked about in name order; the first one last.
+fn children(listing: &Listing, mut enter: impl FnMut(&RelPath, &Stat) -> bool) -> Vec<Name> {
+    let directories = listing.entries.iter().filter(|(_, stat)| stat.kind == Kind::Directory);
+    let entered = directories.filter(|(name, stat)| enter(&listing.path.join(name), stat));
+    let mut names: Vec<Name> = entered.map(|(name, _)| name.clone()).collect();
+    names.reverse();
+    names
+}

@@ -1,0 +1,172 @@
+//! What is staged is published by one rename or disappears; one process at a time.
+
+mod support;
+
+use fulmar_model::Kind;
+use fulmar_tree::{Error, Metadata, Ownership, Private, Replace, lock_file};
+use rustix::io::Errno;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use support::{Fixture, everything, is_root, long_ago, metadata_of, name, stat_of, unprivileged};
+
+fn private(fixture: &Fixture) -> Private {
+    Private::open(&fixture.tree).expect("a private directory")
+}
+
+fn leftovers(fixture: &Fixture) -> Vec<String> {
+    everything(&fixture.path(".fulmar/stage"))
+}
+
+#[test]
+fn a_file_replaces_another_complete_with_metadata_and_the_old_content_stays_with_who_had_it_open() {
+    let fixture = Fixture::new();
+    fixture.file("file", "old");
+    let old = fixture.root().open_file(&name("file")).expect("a file");
+    let stage = private(&fixture).stage().expect("a stage");
+    let mut staged = stage.file().expect("a file");
+    staged.write_at(0, b"new").expect("a write");
+    let (staged, hash) = staged.finish(3).expect("a hash");
+    assert_eq!(hash, fulmar_tree::hash_bytes(b"new"));
+    let wanted = Metadata { mode: 0o604, mtime: long_ago(), ..metadata_of(&staged.stat().expect("a stat")) };
+    staged.set_metadata(&wanted, Ownership::Keep).expect("metadata");
+    staged.sync().expect("durable");
+    assert_eq!(std::fs::read(fixture.path("file")).expect("content"), b"old");
+    staged.publish(fixture.root(), &name("file")).expect("published");
+    assert_eq!(metadata_of(&stat_of(fixture.root(), "file")), wanted);
+    assert_eq!(std::fs::read(fixture.path("file")).expect("content"), b"new");
+    assert_eq!(old.finish().expect("a hash").0, fulmar_tree::hash_bytes(b"old"));
+    fixture.root().sync().and_then(|()| fixture.tree.sync()).expect("durable");
+}
+
+#[test]
+fn what_is_not_published_disappears() {
+    let fixture = Fixture::new();
+    fixture.file("taken", "kept").mkdir("full/x");
+    let stage = private(&fixture).stage().expect("a stage");
+    drop((
+        stage.file().expect("a file"),
+        stage.directory().expect("a directory"),
+        stage.symlink(b"x").expect("a symlink"),
+    ));
+    drop(stage.link(fixture.root(), &name("taken")).expect("a link"));
+    let refused = stage.symlink(b"x").and_then(|staged| staged.publish_new(fixture.root(), &name("taken")));
+    assert_eq!(refused.expect_err("taken").errno(), Errno::EXIST.raw_os_error());
+    let refused = stage.directory().and_then(|staged| staged.publish(fixture.root(), &name("full")));
+    assert_eq!(refused.expect_err("not empty").errno(), Errno::NOTEMPTY.raw_os_error());
+    assert_eq!(leftovers(&fixture), [""; 0]);
+    assert_eq!(std::fs::read(fixture.path("taken")).expect("content"), b"kept");
+}
+
+#[test]
+fn a_hard_link_published_over_its_own_inode_leaves_no_third_name() {
+    let fixture = Fixture::new();
+    fixture.file("one", "same").file("other", "");
+    std::fs::hard_link(fixture.path("one"), fixture.path("two")).expect("a link");
+    let stage = private(&fixture).stage().expect("a stage");
+    for (to, links) in [("two", 2), ("one", 2), ("other", 3)] {
+        let staged = stage.link(fixture.root(), &name("one")).expect("a link");
+        staged.publish(fixture.root(), &name(to)).expect("published");
+        assert_eq!(stat_of(fixture.root(), "one").links, links, "{to}");
+    }
+    assert_eq!(leftovers(&fixture), [""; 0]);
+    symlink("one", fixture.path("symlink")).expect("a symlink");
+    stage
+        .link(fixture.root(), &name("symlink"))
+        .and_then(|staged| staged.publish_new(fixture.root(), &name("again")))
+        .expect("published");
+    assert_eq!(stat_of(fixture.root(), "again").kind, Kind::Symlink);
+}
+
+#[test]
+fn a_new_stage_sweeps_what_a_killed_process_left() {
+    let fixture = Fixture::new();
+    fixture.file(".fulmar/stage/3/deep/file", "").file(".fulmar/stage/4", "").file(".fulmar/quarantine/kept", "");
+    for private in [".fulmar", ".fulmar/stage", ".fulmar/quarantine"] {
+        std::fs::set_permissions(fixture.path(private), std::fs::Permissions::from_mode(0o700)).expect("a mode");
+    }
+    private(&fixture).stage().expect("a stage");
+    assert_eq!(leftovers(&fixture), [""; 0]);
+    assert!(private(&fixture).quarantine().stat(&name("kept")).expect("a stat").is_some());
+}
+
+#[test]
+fn the_private_directory_is_private_and_not_somewhere_else() {
+    let fixture = Fixture::new();
+    private(&fixture);
+    for path in [".fulmar", ".fulmar/stage", ".fulmar/quarantine"] {
+        assert_eq!(std::fs::metadata(fixture.path(path)).expect("a directory").mode() & 0o7777, 0o700, "{path}");
+    }
+    std::fs::set_permissions(fixture.path(".fulmar"), std::fs::Permissions::from_mode(0o770)).expect("a mode");
+    assert!(matches!(Private::open(&fixture.tree), Err(Error::PrivateExposed { .. })));
+    std::fs::remove_dir_all(fixture.path(".fulmar")).expect("removed");
+    std::fs::create_dir(fixture.outside().join("elsewhere")).expect("a directory");
+    symlink("../elsewhere", fixture.path(".fulmar")).expect("a symlink");
+    assert!(matches!(Private::open(&fixture.tree), Err(Error::OpenDirectory { .. })));
+    assert!(everything(&fixture.outside().join("elsewhere")).is_empty());
+    std::fs::remove_file(fixture.path(".fulmar")).expect("removed");
+    fixture.file(".fulmar", "");
+    assert!(matches!(Private::open(&fixture.tree), Err(Error::OpenDirectory { .. })));
+}
+
+#[test]
+fn a_private_directory_made_in_advance_by_another_user_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let fixture = Fixture::new();
+    std::fs::set_permissions(fixture.path(""), std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    unprivileged(|| fixture.root().make_dir(&name(".fulmar"), 0o700)).expect("a trap");
+    assert!(matches!(Private::open(&fixture.tree), Err(Error::PrivateExposed { uid: 12345, .. })));
+}
+
+#[test]
+fn a_second_holder_is_told_who_holds_the_lock() {
+    let fixture = Fixture::new();
+    let private = private(&fixture);
+    let held = private.lock().expect("the first");
+    let refused = private.lock().expect_err("a second");
+    let me = std::process::id().to_string();
+    assert!(matches!(&refused, Error::Locked { holder, .. } if *holder == me), "{refused:?}");
+    assert!(refused.to_string().ends_with(&format!("root/.fulmar/lock is locked by process {me}")), "{refused}");
+    let path = fixture.path(".fulmar/lock");
+    assert_eq!(std::fs::read_to_string(&path).expect("a lock file"), format!("{me}\n"));
+    assert!(matches!(lock_file(&path), Err(Error::Locked { .. })));
+    drop(held);
+    lock_file(&path).expect("free again");
+}
+
+#[test]
+fn a_rename_can_be_told_not_to_replace() {
+    let fixture = Fixture::new();
+    fixture.file("a", "a").file("b", "b").mkdir("dir");
+    let dir = fixture.root().dir(&name("dir")).expect("a directory");
+    let root = fixture.root();
+    let refused = root.rename_to(&name("a"), root, &name("b"), Replace::No).expect_err("taken");
+    assert_eq!(refused.errno(), Errno::EXIST.raw_os_error());
+    root.rename_to(&name("a"), root, &name("b"), Replace::Yes).expect("replaced");
+    root.link_to(&name("b"), &dir, &name("c")).expect("linked");
+    assert_eq!(everything(&fixture.path("")), ["b", "dir", "dir/c"]);
+    root.remove(&name("b"), Kind::File).and_then(|()| root.remove(&name("b"), Kind::File)).expect("gone, twice");
+}
+
+#[test]
+fn without_privileges_a_directory_nobody_may_write_in_is_published_and_swept() {
+    if !is_root() {
+        return;
+    }
+    let fixture = Fixture::new();
+    std::fs::set_permissions(fixture.path(""), std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    unprivileged(|| {
+        let private = private(&fixture);
+        let stage = private.stage().expect("a stage");
+        for (to, mode) in [("read-only", 0o555), ("closed", 0o000)] {
+            let staged = stage.directory().expect("a directory");
+            let wanted = Metadata { mode, mtime: long_ago(), ..metadata_of(&staged.stat().expect("a stat")) };
+            staged.set_metadata(&wanted, Ownership::Skip).expect("metadata");
+            staged.publish_new(fixture.root(), &name(to)).expect(to);
+            assert_eq!(metadata_of(&stat_of(fixture.root(), to)), wanted);
+        }
+        private.dir().dir(&name("stage")).and_then(|stage| stage.make_dir(&name("left"), 0o000)).expect("a leftover");
+        private.stage().expect("a swept stage");
+    });
+    assert_eq!(leftovers(&fixture), [""; 0]);
+}

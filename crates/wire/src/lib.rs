@@ -1,0 +1,19 @@
+//! Messages between primary and replica, as bytes. Sans-IO: nothing here reads or writes a socket.
+//!
+//! Reading order: `preface` (the first bytes each side sends: are you fulmar, which versions), `frame` (length-checked
+//! envelopes), `message` (what is said), `operation` (what a replica must do), `field` (how values become CBOR).
+//!
+//! Every byte may come from a hostile peer: decoding never panics, never allocates by an unchecked length, and yields
+//! values whose invariants (`RelPath`, `Name`) hold. The format is described in docs/protocol.md.
+
+mod field;
+mod frame;
+mod message;
+mod operation;
+mod preface;
+
+pub use field::DecodeError;
+pub use frame::{FRAME_BYTES_MAX, Frame, FrameError, LENGTH_BYTES};
+pub use message::{Ancestor, FromPrimary, FromReplica, Hello, PAGE_ENTRIES_MAX, Page, Refusal, Want, Welcome};
+pub use operation::{Content, INLINE_BYTES_MAX, Operation, Segment, XATTR_BYTES_MAX};
+pub use preface::{PREFACE_BYTES, Preface, PrefaceError, VERSION, VERSION_MIN};

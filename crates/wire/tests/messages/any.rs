@@ -1,0 +1,186 @@
+//! Arbitrary values of everything that is sent.
+
+use fulmar_model::{
+    DeletePolicy, Device, Durability, Entry, Hash, HeldReason, Id, LinkGroup, Name, Node, Outcome, QueueId, RelPath,
+    ReplicaId, Seq, Term, Timestamp, TreeId, Xattr, XattrDigest, Xattrs,
+};
+use fulmar_wire::{
+    Ancestor, Content, FromPrimary, FromReplica, Hello, Operation, Page, Refusal, Segment, Want, Welcome,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+fn bytes(length: std::ops::Range<usize>) -> impl Strategy<Value = Box<[u8]>> {
+    vec(any::<u8>(), length).prop_map(Vec::into_boxed_slice)
+}
+
+pub fn name() -> impl Strategy<Value = Name> {
+    let lengths = prop_oneof![4 => 1usize..12, 1 => 200usize..256];
+    lengths.prop_flat_map(|length| vec(any::<u8>(), length)).prop_map(|mut bytes| {
+        bytes.iter_mut().filter(|b| matches!(b, b'/' | 0)).for_each(|b| *b = b'\n');
+        Name::parse(&bytes).unwrap_or_else(|_| Name::parse(b"...").expect("three dots are a name"))
+    })
+}
+
+pub fn path() -> impl Strategy<Value = RelPath> {
+    vec(name(), 0..6).prop_map(|names| names.iter().fold(RelPath::root(), |at, name| at.join(name)))
+}
+
+fn hash() -> impl Strategy<Value = Hash> {
+    any::<[u8; 32]>().prop_map(Hash)
+}
+
+fn device() -> impl Strategy<Value = Device> {
+    any::<(u32, u32)>().prop_map(|(major, minor)| Device { major, minor })
+}
+
+fn link_target() -> impl Strategy<Value = Box<[u8]>> {
+    prop_oneof![4 => 1usize..40, 1 => 4000usize..4096]
+        .prop_flat_map(|length| vec(1u8..=255, length))
+        .prop_map(Into::into)
+}
+
+fn node() -> impl Strategy<Value = Node> {
+    prop_oneof![
+        (any::<u64>(), option::of(hash())).prop_map(|(size, hash)| Node::File { size, hash }),
+        Just(Node::Directory),
+        link_target().prop_map(|target| Node::Symlink { target }),
+        Just(Node::Fifo),
+        device().prop_map(Node::CharDevice),
+        device().prop_map(Node::BlockDevice),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let mtime = (any::<i64>(), 0u32..1_000_000_000).prop_map(|(seconds, nanos)| Timestamp { seconds, nanos });
+    (node(), any::<(u16, u32, u32)>(), mtime, any::<[u8; 16]>(), option::of(any::<u64>())).prop_map(
+        |(node, (mode, uid, gid), mtime, xattrs, group)| Entry {
+            node,
+            mode,
+            uid,
+            gid,
+            mtime,
+            xattrs: XattrDigest(xattrs),
+            group: group.map(LinkGroup),
+        },
+    )
+}
+
+fn xattrs() -> impl Strategy<Value = Xattrs> {
+    let name = vec(1u8..=255, 1..256).prop_map(Vec::into_boxed_slice);
+    vec((name, bytes(0..300)), 0..4).prop_map(|pairs: Vec<Xattr>| Xattrs::new(pairs))
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    let segment = (any::<u64>(), bytes(0..500)).prop_map(|(offset, bytes)| Segment { offset, bytes });
+    prop_oneof![
+        Just(Content::None),
+        vec(segment, 0..4).prop_map(Content::Inline),
+        any::<u64>().prop_map(Content::Stream),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let state = || (path(), entry(), xattrs());
+    prop_oneof![
+        (state(), content()).prop_map(|((path, entry, xattrs), content)| Operation::Put {
+            path,
+            entry,
+            xattrs,
+            content
+        }),
+        state().prop_map(|(path, entry, xattrs)| Operation::Metadata { path, entry, xattrs }),
+        (path(), state()).prop_map(|(from, (to, entry, xattrs))| Operation::Rename { from, to, entry, xattrs }),
+        (path(), state()).prop_map(|(target, (path, entry, xattrs))| Operation::Link { path, target, entry, xattrs }),
+        path().prop_map(|path| Operation::Remove { path }),
+    ]
+}
+
+fn hello() -> impl Strategy<Value = Hello> {
+    let ancestor = (device(), any::<u64>()).prop_map(|(device, inode)| Ancestor { device, inode });
+    let ids = any::<([u8; 16], u64, [u8; 16], [u8; 16])>();
+    let durability = prop_oneof![Just(Durability::Batch), Just(Durability::Each), Just(Durability::None)];
+    let delete = prop_oneof![Just(DeletePolicy::Quarantine), Just(DeletePolicy::Remove), Just(DeletePolicy::Keep)];
+    (ids, vec(ancestor, 0..9), bytes(0..300), any::<(bool, bool)>(), durability, delete).prop_map(
+        |((tree, term, queue, boot), ancestors, source, (adopt, dry_run), durability, delete)| Hello {
+            tree: TreeId(Id(tree)),
+            term: Term(term),
+            queue: QueueId(Id(queue)),
+            boot: Id(boot),
+            ancestors,
+            source,
+            adopt,
+            dry_run,
+            durability,
+            delete,
+        },
+    )
+}
+
+fn page() -> impl Strategy<Value = Page> {
+    (any::<u32>(), path(), any::<(u32, u32)>(), any::<bool>(), vec((name(), entry()), 0..5))
+        .prop_map(|(page, directory, part, more, entries)| Page { page, directory, part, more, entries })
+}
+
+pub fn from_primary() -> impl Strategy<Value = FromPrimary> {
+    prop_oneof![
+        hello().prop_map(FromPrimary::Hello),
+        page().prop_map(FromPrimary::Page),
+        Just(FromPrimary::Listed),
+        option::of(path()).prop_map(|after| FromPrimary::Extras { after }),
+        operation().prop_map(FromPrimary::Operate),
+        (any::<u64>(), option::of(any::<u64>().prop_map(Seq)))
+            .prop_map(|(batch, position)| FromPrimary::Commit { batch, position }),
+        (any::<u64>(), any::<u64>(), bytes(0..2000)).prop_map(|(stream, offset, bytes)| FromPrimary::Chunk {
+            stream,
+            offset,
+            bytes
+        }),
+        any::<u64>().prop_map(|stream| FromPrimary::Abandon { stream }),
+        Just(FromPrimary::Ping),
+    ]
+}
+
+fn welcome() -> impl Strategy<Value = Welcome> {
+    let position = option::of(any::<([u8; 16], u64)>().prop_map(|(queue, seq)| (QueueId(Id(queue)), Seq(seq))));
+    (any::<[u8; 16]>(), position, any::<(bool, u32, u64)>()).prop_map(
+        |(replica, position, (owners, credit, quarantined))| Welcome {
+            replica: ReplicaId(Id(replica)),
+            position,
+            owners,
+            credit,
+            quarantined,
+        },
+    )
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Done),
+        Just(Outcome::NeedContent),
+        any::<u16>().prop_map(|depth| Outcome::NeedCompare { depth }),
+        (1u8..=12, any::<i32>()).prop_map(|(code, errno)| Outcome::Held { reason: HeldReason::from_code(code), errno }),
+    ]
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    use Refusal::{Busy, Nested, NotEmpty, OldTerm, OtherTree, Unusable};
+    proptest::sample::select(vec![NotEmpty, OtherTree, OldTerm, Nested, Busy, Unusable])
+}
+
+pub fn from_replica() -> impl Strategy<Value = FromReplica> {
+    let want = (any::<u32>(), option::of(hash())).prop_map(|(index, have)| Want { index, have });
+    prop_oneof![
+        welcome().prop_map(FromReplica::Welcome),
+        (refusal(), any::<String>()).prop_map(|(reason, text)| FromReplica::Refused { reason, text }),
+        (any::<u32>(), vec(want, 0..9)).prop_map(|(page, wants)| FromReplica::Wanted { page, wants }),
+        any::<u64>().prop_map(|extras| FromReplica::Compared { extras }),
+        vec(path(), 0..9).prop_map(|paths| FromReplica::Extras { paths }),
+        (any::<u64>(), vec((any::<u32>(), outcome()), 0..9), any::<u64>())
+            .prop_map(|(batch, outcomes, quarantined)| FromReplica::Committed { batch, outcomes, quarantined }),
+        any::<u32>().prop_map(|bytes| FromReplica::Credit { bytes }),
+        any::<String>().prop_map(|text| FromReplica::Failed { text }),
+        Just(FromReplica::Pong),
+    ]
+}

@@ -1,0 +1,146 @@
+//! One value of each kind of message, as its bytes are kept in fixtures/wire.
+
+use crate::path;
+use fulmar_model::{
+    DeletePolicy, Device, Durability, Entry, Hash, HeldReason, Id, LinkGroup, Name, Node, Outcome, QueueId, ReplicaId,
+    Seq, Term, Timestamp, TreeId, XattrDigest, Xattrs,
+};
+use fulmar_wire::{
+    Ancestor, Content, FromPrimary, FromReplica, Hello, Operation, Page, Refusal, Segment, Want, Welcome,
+};
+
+fn mtime() -> Timestamp {
+    Timestamp { seconds: 1_700_000_000, nanos: 5 }
+}
+
+/// A file of three bytes with two names.
+pub fn file() -> Entry {
+    Entry {
+        node: Node::File { size: 3, hash: Some(Hash([7; 32])) },
+        mode: 0o644,
+        uid: 1000,
+        gid: 100,
+        mtime: mtime(),
+        xattrs: XattrDigest::default(),
+        group: None,
+    }
+}
+
+fn node(node: Node) -> Entry {
+    Entry { node, mode: 0o4755, group: Some(LinkGroup(1 << 63)), xattrs: XattrDigest([3; 16]), ..file() }
+}
+
+fn xattrs() -> Xattrs {
+    Xattrs::new(vec![
+        (Box::from(&b"user.a"[..]), Box::from(&b"\0\xff"[..])),
+        (Box::from(&b"user.b"[..]), Box::default()),
+    ])
+}
+
+fn hello() -> Hello {
+    let ancestor = |inode| Ancestor { device: Device { major: 8, minor: 1 }, inode };
+    Hello {
+        tree: TreeId(Id([1; 16])),
+        term: Term(2),
+        queue: QueueId(Id([3; 16])),
+        boot: Id([4; 16]),
+        ancestors: vec![ancestor(u64::MAX), ancestor(2)],
+        source: Box::from(&b"/srv/mail\xff"[..]),
+        adopt: true,
+        dry_run: false,
+        durability: Durability::Each,
+        delete: DeletePolicy::Keep,
+    }
+}
+
+fn page() -> Page {
+    let device = Device { major: 5, minor: 1 };
+    let before_1970 = Timestamp { seconds: -1, nanos: 999_999_999 };
+    let nodes = [
+        ("block", node(Node::BlockDevice(device))),
+        ("char", node(Node::CharDevice(device))),
+        ("directory", node(Node::Directory)),
+        ("fifo", node(Node::Fifo)),
+        ("file", file()),
+        ("old\n\u{e9}", Entry { node: Node::File { size: u64::MAX, hash: None }, mtime: before_1970, ..file() }),
+        ("symlink", node(Node::Symlink { target: Box::from(&b"../\xff"[..]) })),
+    ];
+    let entries = nodes.map(|(name, entry)| (Name::parse(name.as_bytes()).expect("a name"), entry)).into();
+    Page { page: 6, directory: path("a/b"), part: (1, 4), more: true, entries }
+}
+
+/// Each message of a primary, and the name of its file.
+pub fn from_primary() -> Vec<(&'static str, FromPrimary)> {
+    let operations = [
+        (
+            "put-inline",
+            Operation::Put {
+                path: path(b"cur/1\xff:2,S"),
+                entry: file(),
+                xattrs: xattrs(),
+                content: Content::Inline(vec![Segment { offset: 4096, bytes: Box::from(*b"abc") }]),
+            },
+        ),
+        (
+            "put-stream",
+            Operation::Put { path: path("b"), entry: file(), xattrs: Xattrs::default(), content: Content::Stream(300) },
+        ),
+        (
+            "put-none",
+            Operation::Put { path: path(""), entry: node(Node::Directory), xattrs: xattrs(), content: Content::None },
+        ),
+        ("metadata", Operation::Metadata { path: path("c"), entry: file(), xattrs: xattrs() }),
+        ("rename", Operation::Rename { from: path("d"), to: path("e/f"), entry: file(), xattrs: Xattrs::default() }),
+        ("link", Operation::Link { path: path("g"), target: path("h"), entry: file(), xattrs: Xattrs::default() }),
+        ("remove", Operation::Remove { path: path("i") }),
+    ];
+    let mut messages = vec![
+        ("hello", FromPrimary::Hello(hello())),
+        ("page", FromPrimary::Page(page())),
+        ("listed", FromPrimary::Listed),
+        ("extras-first", FromPrimary::Extras { after: None }),
+        ("extras-next", FromPrimary::Extras { after: Some(path("a/b")) }),
+        ("commit", FromPrimary::Commit { batch: 7, position: Some(Seq(u64::MAX)) }),
+        ("commit-no-position", FromPrimary::Commit { batch: 8, position: None }),
+        ("chunk", FromPrimary::Chunk { stream: 9, offset: 1 << 40, bytes: Box::from(*b"chunk") }),
+        ("abandon", FromPrimary::Abandon { stream: 9 }),
+        ("ping", FromPrimary::Ping),
+    ];
+    messages.extend(operations.map(|(name, operation)| (name, FromPrimary::Operate(operation))));
+    messages
+}
+
+/// Each message of a replica, and the name of its file.
+pub fn from_replica() -> Vec<(&'static str, FromReplica)> {
+    let welcome = Welcome {
+        replica: ReplicaId(Id([5; 16])),
+        position: Some((QueueId(Id([3; 16])), Seq(70_000))),
+        owners: true,
+        credit: 1 << 20,
+        quarantined: 2,
+    };
+    let outcomes = vec![
+        (0, Outcome::Done),
+        (1, Outcome::NeedContent),
+        (2, Outcome::NeedCompare { depth: 3 }),
+        (3, Outcome::Held { reason: HeldReason::DiskFull, errno: 28 }),
+    ];
+    vec![
+        ("welcome-first", FromReplica::Welcome(Welcome { position: None, owners: false, ..welcome.clone() })),
+        ("welcome", FromReplica::Welcome(welcome)),
+        ("refused", FromReplica::Refused { reason: Refusal::OldTerm, text: "term 3 was seen \u{e9}".into() }),
+        (
+            "wanted",
+            FromReplica::Wanted {
+                page: 6,
+                wants: vec![Want { index: 0, have: None }, Want { index: 511, have: Some(Hash([7; 32])) }],
+            },
+        ),
+        ("compared", FromReplica::Compared { extras: 3 }),
+        ("extras", FromReplica::Extras { paths: vec![path("a"), path(b"b/\xff")] }),
+        ("committed", FromReplica::Committed { batch: 7, outcomes, quarantined: 2 }),
+        ("credit", FromReplica::Credit { bytes: 65_536 }),
+        ("failed", FromReplica::Failed { text: "the database cannot be written".into() }),
+        ("pong", FromReplica::Pong),
+    ]
+}

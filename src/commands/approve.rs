@@ -1,0 +1,20 @@
+//! `fulmar approve`: lets removals go ahead that the guard held back.
+
+use crate::cli::ApproveArgs;
+use crate::control::{Answer, Command, ask};
+use crate::exit::{Exit, Failure, Result};
+use crate::state;
+
+/// Asks the running `follow`.
+pub fn run(args: &ApproveArgs) -> Result {
+    let socket = state::control(&args.shared, args.tree.as_deref())?;
+    match ask(&socket, Command::Approve)? {
+        Answer::Approved { removals } => {
+            if !args.shared.quiet {
+                eprintln!("{removals} removals go ahead");
+            }
+            Ok(Exit::Done)
+        }
+        _ => Err(Failure::failed(anyhow::anyhow!("fulmar follow answered something else"))),
+    }
+}

@@ -1,0 +1,69 @@
+//! `fulmar follow`: sync, then keep following changes until interrupted.
+
+use crate::cli::FollowArgs;
+use crate::commands::replicas::{explain, settings};
+use crate::control;
+use crate::exit::{Exit, Failure, Result};
+use crate::render::Progress;
+use crate::state::shown;
+use fulmar_primary::{Mode, Primary};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// See the head of this file.
+pub async fn run(args: FollowArgs) -> Result {
+    loop {
+        match follow(&args).await {
+            // Its queue or catalog broke while it ran: the next start sets it aside and compares.
+            Err((failure, true)) => {
+                tracing::warn!(error = %failure.error, "state was damaged; starting again");
+            }
+            Err((failure, false)) => return Err(failure),
+            Ok(exit) => return Ok(exit),
+        }
+    }
+}
+
+/// The failure, and whether another start would help.
+type Ended = (Failure, bool);
+
+async fn follow(args: &FollowArgs) -> std::result::Result<Exit, Ended> {
+    let lasting = |failure: Failure| (failure, false);
+    let mut settings =
+        settings(&args.trees, &args.shared, Mode::Follow, (args.settle, args.settle_max)).map_err(lasting)?;
+    settings.approve_removals = args.approve_removals;
+    let socket = args.shared.control.clone().unwrap_or_else(|| settings.state.join("control.sock"));
+    let source = shown(&settings.source);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| lasting(Failure::failed(error)))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| lasting(Failure::failed(error)))?;
+    let (primary, mut sessions) =
+        Primary::start(settings, None).await.map_err(|error| (explain(None, error), false))?;
+    control::serve(&socket, primary.clone()).map_err(lasting)?;
+    if !args.shared.quiet {
+        eprintln!("following {source}; stop with Ctrl-C, look with: fulmar status {source}");
+    }
+    let progress = Progress::start(&primary, args.progress, args.shared.quiet);
+    let mut failure = None;
+    loop {
+        tokio::select! {
+            ended = sessions.next() => match ended {
+                Some(finished) => {
+                    if let Some(error) = finished.error {
+                        let damaged = error.damaged();
+                        failure.get_or_insert((explain(Some(&finished.name), error), damaged));
+                        primary.end();
+                    }
+                }
+                None => break,
+            },
+            _ = interrupt.recv() => primary.end(),
+            _ = terminate.recv() => primary.end(),
+        }
+    }
+    drop(progress);
+    // Left behind it would only be removed by the next start.
+    let _ = std::fs::remove_file(&socket);
+    match failure {
+        Some(ended) => Err(ended),
+        None => Ok(Exit::Done),
+    }
+}

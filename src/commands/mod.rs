@@ -1,0 +1,35 @@
+//! One file a command.
+
+mod approve;
+mod follow;
+mod replicas;
+mod serve;
+mod status;
+mod sync;
+mod wait;
+
+use crate::cli::Command;
+use crate::exit::{Failure, Result};
+use std::future::Future;
+
+/// Runs what was typed.
+pub fn run(command: Command) -> Result {
+    match command {
+        Command::Sync(args) => on_runtime(sync::run(args)),
+        Command::Follow(args) => on_runtime(follow::run(args)),
+        Command::Serve(args) => on_runtime(serve::run(args)),
+        Command::Status(args) => status::run(&args),
+        Command::Wait(args) => wait::run(&args),
+        Command::Approve(args) => approve::run(&args),
+    }
+}
+
+/// Sockets, timers and sessions need a runtime; what blocks has threads of its own.
+fn on_runtime(command: impl Future<Output = Result>) -> Result {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Failure::failed)?;
+    let result = runtime.block_on(command);
+    // What still runs (a thread in the middle of a sync) is safe to be cut off at any point.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    result
+}

@@ -1,0 +1,224 @@
+//! From what was typed to the settings of a primary: every question that can be asked before anything is touched.
+
+use crate::cli::{Shared, Trees};
+use crate::exit::{Failure, Result};
+use crate::{identity, state};
+use fulmar_link::{Invocation, Link, shell_quote};
+use fulmar_model::{Filter, QueueId, ReplicaId, escape};
+use fulmar_primary::{Endpoint, Error, Mode, Settings, Target};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A replica as typed.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Here(PathBuf),
+    There { host: OsString, port: Option<u16>, path: OsString },
+}
+
+/// Everything a primary must be told.
+pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, Duration)) -> Result<Settings> {
+    let source = state::source(&trees.source)?;
+    let patterns = trees.exclude.iter().map(|pattern| pattern.as_bytes());
+    let filter = Filter::new(trees.profile, patterns)
+        .map_err(|error| Failure::usage(error).hint("the syntax is that of gitignore(5): --exclude '*.tmp'"))?;
+    let mut places = Vec::new();
+    for given in &trees.replica {
+        places.push((escape(given.as_bytes()).to_string(), place(given)?));
+    }
+    refuse_doubles(&places)?;
+    let base = state::base(shared)?;
+    let directory = state::create(&base, &source)?;
+    let boot = identity::boot();
+    let endpoints =
+        places.into_iter().map(|(name, place)| Endpoint { name, target: target(place, trees, boot) }).collect();
+    Ok(Settings {
+        tree: identity::tree(&source),
+        source,
+        state: directory,
+        mode,
+        endpoints,
+        filter,
+        adopt: trees.adopt,
+        durability: trees.durability,
+        delete: trees.delete,
+        approve_removals: false,
+        fresh_queue: QueueId(identity::random()),
+        boot,
+        clock: identity::now_ms,
+        settle,
+    })
+}
+
+/// Options of a replica served by this process.
+pub fn serving(boot: fulmar_model::Id) -> fulmar_replica::Options {
+    fulmar_replica::Options {
+        fresh: ReplicaId(identity::random()),
+        boot,
+        clock: identity::now_ms,
+        privileged: rustix::process::geteuid().is_root(),
+    }
+}
+
+fn target(place: Place, trees: &Trees, boot: fulmar_model::Id) -> Target {
+    match place {
+        Place::Here(path) => {
+            let options = serving(boot);
+            let runtime = tokio::runtime::Handle::current();
+            Target::Here(Arc::new(move |link: Link| {
+                let path = path.clone();
+                runtime.spawn(async move {
+                    // The primary is told over the link; here it is only worth a word in the log.
+                    if let Err(error) = fulmar_replica::serve(path, link, options).await {
+                        tracing::debug!(%error, "the replica's side of the session ended");
+                    }
+                });
+            }))
+        }
+        Place::There { host, port, path } => {
+            let rsh = trees.rsh.clone().unwrap_or_else(|| OsString::from("ssh"));
+            let mut words = rsh.as_bytes().split(|b| *b == b' ').filter(|word| !word.is_empty());
+            let program = words.next().map(OsStr::from_bytes).unwrap_or(OsStr::new("ssh")).to_owned();
+            let mut arguments: Vec<OsString> = words.map(|word| OsStr::from_bytes(word).to_owned()).collect();
+            if let Some(port) = port {
+                arguments.extend(["-p".into(), port.to_string().into()]);
+            }
+            arguments.push(host);
+            arguments.extend(["fulmar".into(), "serve".into(), "--stdio".into(), shell_quote(&path)]);
+            Target::Program(Invocation { program, arguments, rate: trees.bwlimit })
+        }
+    }
+}
+
+/// `/path`, `[user@]host:/path`, `ssh://[user@]host[:port]/path`.
+fn place(given: &OsStr) -> Result<Place> {
+    let bytes = given.as_bytes();
+    let bad = |what: &str| {
+        Failure::usage(format!("replica {}: {what}", escape(bytes)))
+            .hint("write /path, [user@]host:/path or ssh://[user@]host[:port]/path")
+    };
+    if bytes.is_empty() {
+        return Err(bad("is empty"));
+    }
+    if let Some(rest) = bytes.strip_prefix(b"ssh://") {
+        let slash = rest.iter().position(|b| *b == b'/').ok_or_else(|| bad("has no path"))?;
+        let (authority, path) = rest.split_at(slash);
+        let (host, port) = match authority.iter().rposition(|b| *b == b':') {
+            // A colon inside [..] belongs to an IPv6 address.
+            Some(colon) if !authority[colon..].contains(&b']') => {
+                let port = std::str::from_utf8(&authority[colon + 1..]).ok().and_then(|text| text.parse().ok());
+                (&authority[..colon], Some(port.ok_or_else(|| bad("has a port that is no number"))?))
+            }
+            _ => (authority, None),
+        };
+        return there(host, port, path).ok_or_else(|| bad("has no host, or one that looks like an option"));
+    }
+    if bytes.starts_with(b"fulmar://") {
+        return Err(bad("fulmar:// is not supported by this version"));
+    }
+    let colon = bytes.iter().position(|b| *b == b':');
+    let slash = bytes.iter().position(|b| *b == b'/');
+    match colon {
+        // A colon behind a slash belongs to a file name, as for scp and rsync.
+        Some(colon) if slash.is_none_or(|slash| colon < slash) => {
+            there(&bytes[..colon], None, &bytes[colon + 1..]).ok_or_else(|| bad("has no host or no path"))
+        }
+        _ => std::path::absolute(Path::new(given)).map(Place::Here).map_err(Failure::failed),
+    }
+}
+
+fn there(host: &[u8], port: Option<u16>, path: &[u8]) -> Option<Place> {
+    let host = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
+    // ssh would take a host with a leading dash for an option.
+    if host.is_empty() || host.starts_with(b"-") || path.is_empty() {
+        return None;
+    }
+    Some(Place::There { host: OsString::from_vec(host.to_vec()), port, path: OsString::from_vec(path.to_vec()) })
+}
+
+/// The same directory twice, whatever it is called.
+fn refuse_doubles(places: &[(String, Place)]) -> Result<()> {
+    let identity = |place: &Place| match place {
+        Place::Here(path) => match std::fs::metadata(path) {
+            Ok(there) => format!("{}:{}", there.dev(), there.ino()),
+            Err(_) => {
+                let parent = path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+                let parent = parent.unwrap_or_else(|| path.parent().unwrap_or(Path::new("/")).to_owned());
+                state::shown(&parent.join(path.file_name().unwrap_or_default()))
+            }
+        },
+        Place::There { host, port, path } => format!("{host:?} {port:?} {path:?}"),
+    };
+    let mut seen = std::collections::HashMap::new();
+    for (name, place) in places {
+        if let Some(first) = seen.insert(identity(place), name) {
+            return Err(Failure::usage(format!("{name} and {first} are the same directory")));
+        }
+    }
+    Ok(())
+}
+
+/// The failure of a primary, or of one replica, for a person.
+pub fn explain(name: Option<&str>, error: Error) -> Failure {
+    use fulmar_wire::Refusal;
+    let hint = match &error {
+        Error::Refused { reason, .. } => match reason {
+            Refusal::NotEmpty => Some("keep what is there and bring it up to date: add --adopt".to_owned()),
+            Refusal::OtherTree => Some(
+                "choose another directory; if the source has moved, remove .fulmar/identity there and add --adopt"
+                    .to_owned(),
+            ),
+            Refusal::Nested => Some("choose a directory outside the source".to_owned()),
+            Refusal::Busy => Some("wait until it has ended, or end it".to_owned()),
+            Refusal::OldTerm | Refusal::Unusable => None,
+        },
+        Error::Link(fulmar_link::Error::Banner { .. }) => {
+            Some("the shell of the other host must print nothing: test with: ssh HOST true | od -c".to_owned())
+        }
+        Error::Link(fulmar_link::Error::Exited { status: Some(127), .. }) => {
+            Some("is fulmar installed on the other host? test with: ssh HOST fulmar --version".to_owned())
+        }
+        Error::Link(fulmar_link::Error::Exited { .. } | fulmar_link::Error::Spawn { .. }) => {
+            Some("test the connection with: ssh HOST true".to_owned())
+        }
+        Error::Link(fulmar_link::Error::Preface(_)) => Some("install the same version on both hosts".to_owned()),
+        Error::Tree(fulmar_tree::Error::Locked { holder, .. }) => {
+            Some(format!("another fulmar works on this source: kill {}", holder.trim()))
+        }
+        _ => None,
+    };
+    let usage = matches!(&error, Error::Refused { reason, .. } if *reason != Refusal::Busy);
+    let error = anyhow::Error::new(error);
+    let error = match name {
+        Some(name) => error.context(format!("replica {name}")),
+        None => error,
+    };
+    Failure { exit: if usage { crate::exit::Exit::Usage } else { crate::exit::Exit::Failed }, error, hint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_are_told_apart_as_by_scp() {
+        let remote = |host: &str, port, path: &str| Place::There { host: host.into(), port, path: path.into() };
+        for (given, expected) in [
+            ("/srv/a:b", Place::Here("/srv/a:b".into())),
+            ("mail2:/srv", remote("mail2", None, "/srv")),
+            ("me@mail2:/srv", remote("me@mail2", None, "/srv")),
+            ("ssh://me@mail2:2222/srv", remote("me@mail2", Some(2222), "/srv")),
+            ("ssh://[::1]:22/srv", remote("::1", Some(22), "/srv")),
+            ("ssh://[::1]/srv", remote("::1", None, "/srv")),
+        ] {
+            assert_eq!(place(given.as_ref()).expect("a replica"), expected, "{given}");
+        }
+        for bad in ["", ":/srv", "host:", "-oProxyCommand=x:/srv", "ssh://host", "ssh://host:no/srv", "fulmar://h/t"] {
+            assert!(place(bad.as_ref()).is_err(), "{bad}");
+        }
+    }
+}

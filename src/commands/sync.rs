@@ -1,0 +1,111 @@
+//! `fulmar sync`: compare, ship, stop.
+
+use crate::cli::SyncArgs;
+use crate::commands::replicas::{explain, settings};
+use crate::control::Tree;
+use crate::exit::{Exit, Failure, Result};
+use crate::render::{self, Progress};
+use fulmar_primary::{GuardState, Mode, Primary};
+use std::time::Duration;
+
+/// See the head of this file.
+pub async fn run(args: SyncArgs) -> Result {
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Sync };
+    let mut settings = settings(&args.trees, &args.shared, mode, (Duration::ZERO, Duration::from_secs(5)))?;
+    settings.approve_removals = args.approve_removals;
+    let (would, mut planned) = tokio::sync::mpsc::unbounded_channel();
+    let would = args.dry_run.then_some(would);
+    let (primary, mut sessions) = Primary::start(settings, would).await.map_err(|error| explain(None, error))?;
+    let json = args.json;
+    let printer = tokio::spawn(async move {
+        let mut count = 0u64;
+        while let Some((word, path)) = planned.recv().await {
+            match json {
+                true => println!("{}", serde_json::json!({ "would": word, "path": path.to_string() })),
+                false => println!("{word:9} {path}"),
+            }
+            count += 1;
+        }
+        count
+    });
+    let progress = Progress::start(&primary, args.progress, args.shared.quiet || args.dry_run);
+    let mut failures = Vec::new();
+    let interrupted = loop {
+        tokio::select! {
+            ended = sessions.next() => match ended {
+                Some(finished) => {
+                    if let Some(error) = finished.error {
+                        failures.push(explain(Some(&finished.name), error));
+                    }
+                }
+                None => break false,
+            },
+            _ = tokio::signal::ctrl_c() => {
+                primary.end();
+                break true;
+            }
+        }
+    };
+    drop(progress);
+    let status = primary.status().await.map_err(|error| explain(None, error))?;
+    let tree = Tree::from(&status);
+    let held = status.replicas.iter().any(|replica| replica.held > 0);
+    if args.json && !args.dry_run {
+        println!("{}", serde_json::to_string(&tree).map_err(Failure::failed)?);
+    }
+    if args.dry_run {
+        drop(primary);
+        drop(sessions);
+        let count = printer.await.map_err(Failure::failed)?;
+        eprintln!("{count} operations would be made");
+        return report(failures, if count > 0 { Exit::Differs } else { Exit::Done });
+    }
+    if !args.shared.quiet && !args.json {
+        summary(&tree);
+    }
+    if let GuardState::Tripped(why) = status.guard {
+        eprintln!("error: removals were held back: {why}");
+        eprintln!("hint: if that is meant, add --approve-removals");
+        return report(failures, Exit::Differs);
+    }
+    if interrupted {
+        return Err(
+            Failure::failed(anyhow::anyhow!("interrupted")).hint("the same command goes on where this one stopped")
+        );
+    }
+    report(failures, if held { Exit::Differs } else { Exit::Done })
+}
+
+/// The worst failure decides; the others are printed on the way.
+fn report(mut failures: Vec<Failure>, otherwise: Exit) -> Result {
+    let Some(last) = failures.pop() else { return Ok(otherwise) };
+    for failure in failures {
+        render::failure(&failure);
+    }
+    Err(last)
+}
+
+fn summary(tree: &Tree) {
+    for replica in &tree.replicas {
+        if replica.replica_id.is_none() {
+            continue;
+        }
+        let state = if replica.held == 0 { "in sync" } else { "NOT in sync" };
+        eprintln!(
+            "{}: {state}, {} entries, {} operations, {} sent",
+            replica.name,
+            replica.listed,
+            replica.applied,
+            render::bytes(replica.bytes)
+        );
+        for held in &replica.held_paths {
+            eprintln!("  held: {}: {}", held.path, held.reason);
+        }
+        if replica.drift > 0 {
+            eprintln!("  {} foreign versions are in {}/.fulmar/quarantine", replica.drift, replica.name);
+        }
+        if !replica.owners {
+            eprintln!("  owner and group are not kept: the replica does not run as root");
+        }
+    }
+}

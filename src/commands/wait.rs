@@ -1,0 +1,35 @@
+//! `fulmar wait`: returns when all that happened before this call is durable on every replica.
+
+use crate::cli::WaitArgs;
+use crate::control::{Answer, Command, ask};
+use crate::exit::{Exit, Failure, Result};
+use crate::state;
+
+/// Exit code 0: it is so; 1: paths are held (named on stderr); 3: the time was not enough, or nobody follows.
+pub fn run(args: &WaitArgs) -> Result {
+    let socket = state::control(&args.shared, args.tree.as_deref())?;
+    let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
+    let answer = ask(&socket, Command::Wait { timeout_ms })?;
+    if args.json {
+        println!("{}", serde_json::to_string(&answer).map_err(Failure::failed)?);
+    }
+    match answer {
+        Answer::Durable { upto } => {
+            if args.shared.verbose > 0 {
+                eprintln!("everything up to change {upto} is durable on every replica");
+            }
+            Ok(Exit::Done)
+        }
+        Answer::Held { replica, paths } => {
+            eprintln!("error: {} path(s) are held on {replica}", paths.len());
+            for held in paths {
+                eprintln!("  {}: {}", held.path, held.reason);
+            }
+            eprintln!("hint: fulmar status shows why, and what to do");
+            Ok(Exit::Differs)
+        }
+        Answer::Timeout { message } => Err(Failure::failed(anyhow::anyhow!(message))
+            .hint("look at what is behind: fulmar status; or wait longer: fulmar wait --timeout 5m")),
+        _ => Err(Failure::failed(anyhow::anyhow!("fulmar follow answered something else"))),
+    }
+}

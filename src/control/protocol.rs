@@ -1,0 +1,215 @@
+//! What is asked and answered. Fields are added, never changed; `version` grows when an old client could misunderstand.
+
+use crate::state::shown;
+use fulmar_primary::{GuardState, HeldPath, ReplicaStatus, TreeStatus};
+use serde::{Deserialize, Serialize};
+
+/// Of this protocol.
+pub const VERSION: u32 = 1;
+
+/// One line to the server.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// What the client speaks.
+    pub version: u32,
+    /// What it wants.
+    #[serde(flatten)]
+    pub command: Command,
+}
+
+/// What can be asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// The picture.
+    Status,
+    /// Until everything so far is durable everywhere.
+    Wait {
+        /// How long at most.
+        timeout_ms: u64,
+    },
+    /// Let held removals go ahead.
+    Approve,
+}
+
+/// One line back.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// To `status`.
+    Status(Status),
+    /// To `wait`: it is so.
+    Durable {
+        /// Position in the queue up to which everything is durable.
+        upto: u64,
+    },
+    /// To `wait`: paths are held.
+    Held {
+        /// The replica.
+        replica: String,
+        /// The paths.
+        paths: Vec<Held>,
+    },
+    /// To `wait`: the time was not enough.
+    Timeout {
+        /// What is missing.
+        message: String,
+    },
+    /// To `approve`.
+    Approved {
+        /// Removals that go ahead.
+        removals: u64,
+    },
+    /// It cannot be answered.
+    Error {
+        /// Why.
+        message: String,
+    },
+}
+
+/// `fulmar status --json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Of this format.
+    pub version: u32,
+    /// Trees.
+    pub trees: Vec<Tree>,
+}
+
+/// A tree. Names of files are escaped (see docs/control.md).
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Tree {
+    /// Where the source is.
+    pub source: String,
+    /// Its identity.
+    pub tree_id: String,
+    /// `scanning` or `following`.
+    pub phase: String,
+    /// Whether removals flow.
+    pub guard: Guard,
+    /// Coverage of the source.
+    pub watch: Option<Watch>,
+    /// Replicas.
+    pub replicas: Vec<Replica>,
+}
+
+/// Whether removals flow.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Guard {
+    /// `ok` or `tripped`.
+    pub state: String,
+    /// Why it tripped.
+    pub reason: Option<String>,
+}
+
+/// Coverage of the source.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Watch {
+    /// Directories known.
+    pub directories: u64,
+    /// Directories watched.
+    pub watched: u64,
+    /// Subtrees polled because they cannot be watched.
+    pub polled: u64,
+    /// Overflows of the kernel's queue since the start.
+    pub overflows: u64,
+    /// Whether `fs.inotify.max_user_watches` was reached.
+    pub limit_reached: bool,
+}
+
+/// A replica.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Replica {
+    /// As given.
+    pub name: String,
+    /// Its identity, once known.
+    pub replica_id: Option<String>,
+    /// `connecting`, `comparing`, `live` or `away`.
+    pub state: String,
+    /// Why it is away.
+    pub error: Option<String>,
+    /// Age of the oldest change that is not durable there, in milliseconds; null before the first comparison.
+    pub lag_ms: Option<i64>,
+    /// Changes that are not durable there.
+    pub backlog: u64,
+    /// Held paths.
+    pub held: u64,
+    /// The first hundred of them.
+    pub held_paths: Vec<Held>,
+    /// Large files under way.
+    pub large: u64,
+    /// Foreign versions in its quarantine.
+    pub drift: u64,
+    /// Whether owner and group are kept there.
+    pub owners: bool,
+    /// Entries listed in the comparison under way, or the last.
+    pub listed: u64,
+    /// Operations acknowledged since it was reached.
+    pub applied: u64,
+    /// Bytes sent in batches since it was reached.
+    pub bytes: u64,
+}
+
+/// A held path.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Held {
+    /// Where.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+    /// Number of the system call's error, 0 where there is none.
+    pub errno: i32,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: i64,
+}
+
+impl From<&HeldPath> for Held {
+    fn from(held: &HeldPath) -> Self {
+        let HeldPath { path, reason, errno, since_ms } = held;
+        Self { path: path.to_string(), reason: reason.to_string(), errno: *errno, since_ms: *since_ms }
+    }
+}
+
+impl From<&ReplicaStatus> for Replica {
+    fn from(status: &ReplicaStatus) -> Self {
+        Self {
+            name: fulmar_model::escape(status.name.as_bytes()).to_string(),
+            replica_id: status.replica.map(|id| id.to_string()),
+            state: status.state.word().to_owned(),
+            error: status.error.clone(),
+            lag_ms: status.lag_ms,
+            backlog: status.backlog,
+            held: status.held,
+            held_paths: status.held_paths.iter().map(Held::from).collect(),
+            large: status.large,
+            drift: status.quarantined,
+            owners: status.owners,
+            listed: status.listed.0,
+            applied: status.counts.1,
+            bytes: status.counts.2,
+        }
+    }
+}
+
+impl From<&TreeStatus> for Tree {
+    fn from(status: &TreeStatus) -> Self {
+        let (state, reason) = match status.guard {
+            GuardState::Clear => ("ok", None),
+            GuardState::Tripped(why) => ("tripped", Some(why.to_string())),
+        };
+        Self {
+            source: shown(&status.source),
+            tree_id: status.tree.to_string(),
+            phase: if status.scanning { "scanning" } else { "following" }.to_owned(),
+            guard: Guard { state: state.to_owned(), reason },
+            watch: status.watch.map(|watch| Watch {
+                directories: watch.known,
+                watched: watch.watched,
+                polled: watch.polled,
+                overflows: watch.overflows,
+                limit_reached: watch.limit_reached,
+            }),
+            replicas: status.replicas.iter().map(Replica::from).collect(),
+        }
+    }
+}

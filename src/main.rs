@@ -1,0 +1,30 @@
+//! `fulmar`: what was typed becomes a command, what comes of it an exit code.
+//!
+//! This package is the only place for option parsing, configuration, signals, exit codes and printing.
+
+mod cli;
+mod commands;
+mod control;
+mod exit;
+mod identity;
+mod render;
+mod state;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let options = match cli::Cli::try_parse() {
+        Ok(options) => options,
+        Err(error) => return cli::explain(&error),
+    };
+    render::start_log(&options.command);
+    state::raise_file_limit();
+    match commands::run(options.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            render::failure(&failure);
+            failure.exit.into()
+        }
+    }
+}

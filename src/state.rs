@@ -1,0 +1,126 @@
+//! Where fulmar keeps its own state: one directory a source, named after its path.
+
+use crate::cli::Shared;
+use crate::exit::{Failure, Result};
+use fulmar_model::escape;
+use fulmar_tree::{Tree, hash_bytes};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Staged files are open until they are visible, a few batches of them; many systems grant more than the default only
+/// when asked.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Text of a path for messages.
+pub fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_bytes()).to_string()
+}
+
+/// The source's real path; an error names what is wrong with it.
+pub fn source(given: &Path) -> Result<PathBuf> {
+    let real = std::fs::canonicalize(given).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Failure::usage(format!("source {} does not exist", shown(given)))
+            .hint("name the directory that is to be replicated first, its replicas after it"),
+        _ => Failure::usage(format!("source {}: {error}", shown(given))),
+    })?;
+    if !real.is_dir() {
+        return Err(Failure::usage(format!("source {} is not a directory", shown(given)))
+            .hint(format!("replicate the directory it is in: {}", shown(real.parent().unwrap_or(Path::new("/"))))));
+    }
+    Ok(real)
+}
+
+/// The state directory as given, or the default.
+pub fn base(shared: &Shared) -> Result<PathBuf> {
+    if let Some(given) = &shared.state_dir {
+        return std::path::absolute(given).map_err(Failure::failed);
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/fulmar"));
+    }
+    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    from("XDG_STATE_HOME")
+        .or_else(|| Some(from("HOME")?.join(".local/state")))
+        .map(|base| base.join("fulmar"))
+        .ok_or_else(|| Failure::usage("no place for state: neither --state-dir, XDG_STATE_HOME nor HOME is set"))
+}
+
+/// Directory of the state of one source.
+pub fn of_tree(base: &Path, source: &Path) -> PathBuf {
+    let name = source.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+    let plain: String = name
+        .iter()
+        .filter(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        .take(40)
+        .map(|b| char::from(*b))
+        .collect();
+    let digest = hash_bytes(source.as_os_str().as_bytes()).short();
+    base.join("trees").join(format!("{}-{digest}", plain.trim_start_matches('.')))
+}
+
+/// Makes the directory of a source's state, after checking that it is not inside the source.
+pub fn create(base: &Path, source: &Path) -> Result<PathBuf> {
+    let existing = base.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let root = std::fs::metadata(source).map_err(Failure::failed)?;
+    let tree = Tree::open(existing).map_err(Failure::failed)?;
+    let device = |d: fulmar_model::Device| rustix::fs::makedev(d.major, d.minor);
+    let inside = tree.ancestors().map_err(Failure::failed)?;
+    if inside.iter().any(|above| (device(above.device), above.inode) == (root.dev(), root.ino())) {
+        return Err(Failure::usage(format!("the state directory {} is inside the source", shown(base)))
+            .hint("put it elsewhere: --state-dir /var/lib/fulmar"));
+    }
+    let path = of_tree(base, source);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| {
+        let failure = anyhow::Error::new(error).context(format!("create the state directory {}", shown(&path)));
+        Failure::failed(failure).hint("choose a place you may write to: --state-dir ~/.local/state/fulmar")
+    })?;
+    // For `status` without an argument: which source this is.
+    std::fs::write(path.join("source"), source.as_os_str().as_bytes()).map_err(Failure::failed)?;
+    Ok(path)
+}
+
+/// The control socket of the tree a command speaks of.
+pub fn control(shared: &Shared, tree: Option<&Path>) -> Result<PathBuf> {
+    if let Some(given) = &shared.control {
+        return Ok(given.clone());
+    }
+    let base = base(shared)?;
+    if let Some(tree) = tree {
+        // The source may be gone; that is when one asks.
+        let real = std::fs::canonicalize(tree).or_else(|_| std::path::absolute(tree)).map_err(Failure::failed)?;
+        return Ok(of_tree(&base, &real).join("control.sock"));
+    }
+    let running = running(&base);
+    match &running[..] {
+        [(_, socket)] => Ok(socket.clone()),
+        [] => Err(Failure::failed(anyhow::anyhow!("no fulmar follow is running (looked in {})", shown(&base)))
+            .hint("start one: fulmar follow SOURCE REPLICA")),
+        many => {
+            let names: Vec<_> = many.iter().map(|(source, _)| shown(source)).collect();
+            Err(Failure::usage(format!("more than one tree is followed: {}", names.join(", ")))
+                .hint(format!("name one of them: fulmar status {}", names[0])))
+        }
+    }
+}
+
+/// Sources that are followed at the moment, and their sockets.
+pub fn running(base: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let Ok(trees) = std::fs::read_dir(base.join("trees")) else { return Vec::new() };
+    let mut found = Vec::new();
+    for tree in trees.flatten() {
+        let socket = tree.path().join("control.sock");
+        if crate::control::answers(&socket) {
+            let source = std::fs::read(tree.path().join("source")).unwrap_or_default();
+            found.push((PathBuf::from(std::ffi::OsStr::from_bytes(&source)), socket));
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,185 @@
+//! A vanished source deletes nothing: what stops removals, how fulmar says so, and how a person lets them through.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fulmar_testkit::fixture::Node::File;
+use fulmar_testkit::{Cluster, fixture, need, oracle, until};
+
+const FILES: usize = 3000;
+
+fn cluster() -> Cluster {
+    Cluster::new(env!("CARGO_BIN_EXE_fulmar"))
+}
+
+fn fill(root: &Path, files: usize) {
+    for number in 0..files {
+        let directory = root.join(format!("d{}", number % 30));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(format!("f{number}")), number.to_string()).unwrap();
+    }
+}
+
+fn empty(root: &Path) {
+    for entry in fs::read_dir(root).unwrap() {
+        fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+}
+
+fn files(root: &Path) -> usize {
+    oracle::paths(root).iter().filter(|path| root.join(path).is_file()).count()
+}
+
+/// The guard of the one tree, once it is `wanted`.
+fn until_guard(cluster: &Cluster, wanted: &str) {
+    until(Duration::from_secs(60), "the guard's state changes", || {
+        let guard = cluster.status()["guard"].clone();
+        if guard["state"] == wanted { Ok(()) } else { Err(format!("{guard:#}, wanted {wanted}")) }
+    });
+}
+
+#[test]
+fn an_emptied_source_deletes_nothing_until_it_is_approved() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fill(cluster.source(), FILES);
+    cluster.sync(&[]).expect(0);
+    empty(cluster.source());
+    for _ in 0..2 {
+        cluster.sync(&[]).expect(1).expect_error("--approve-removals");
+        assert_eq!(files(&cluster.replica(0)), FILES);
+    }
+    cluster.sync(&["--approve-removals"]).expect(0);
+    oracle::assert_equal(cluster.source(), &cluster.replica(0));
+}
+
+#[test]
+fn a_wave_of_removals_is_held_and_all_else_goes_through() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fill(cluster.source(), FILES);
+    cluster.sync(&[]).expect(0);
+    for number in 0..28 {
+        fs::remove_dir_all(cluster.source().join(format!("d{number}"))).unwrap();
+    }
+    fs::write(cluster.source().join("d29/new"), "news").unwrap();
+    cluster.sync(&[]).expect(1).expect_error("--approve-removals");
+    assert_eq!(files(&cluster.replica(0)), FILES + 1);
+    assert_eq!(fs::read_to_string(cluster.replica(0).join("d29/new")).unwrap(), "news");
+    cluster.sync(&["--approve-removals"]).expect(0);
+    oracle::assert_equal(cluster.source(), &cluster.replica(0));
+}
+
+#[test]
+fn everyday_removals_need_nobody() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fill(cluster.source(), FILES);
+    cluster.sync(&[]).expect(0);
+    fs::remove_dir_all(cluster.source().join("d3")).unwrap();
+    fs::remove_file(cluster.source().join("d4/f4")).unwrap();
+    cluster.sync(&[]).expect(0);
+    oracle::assert_equal(cluster.source(), &cluster.replica(0));
+}
+
+#[test]
+fn another_directory_at_the_sources_path_deletes_nothing() {
+    let cluster = cluster();
+    fill(cluster.source(), FILES);
+    cluster.sync(&[]).expect(0);
+    fs::rename(cluster.source(), cluster.path().join("away")).unwrap();
+    fixture::build(cluster.source(), &[("impostor", File("another tree"))]);
+    let finished = cluster.sync(&[]);
+    assert_ne!(finished.code, 0, "{finished}");
+    for number in [0, 1, FILES - 1] {
+        assert!(
+            cluster.replica(0).join(format!("d{}/f{number}", number % 30)).exists(),
+            "f{number} is gone\n{finished}"
+        );
+    }
+}
+
+#[test]
+fn a_source_that_is_emptied_under_a_follow_trips_the_guard_until_approved() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fill(cluster.source(), FILES);
+    let follow = cluster.follow(&[]);
+    cluster.settle();
+    empty(cluster.source());
+    until_guard(&cluster, "tripped");
+    fs::write(cluster.source().join("sign of life"), "still writing").unwrap();
+    until(Duration::from_secs(60), "what is made arrives in spite of the guard", || {
+        let there = cluster.replica(0).join("sign of life").exists();
+        if there { Ok(()) } else { Err(format!("{:#}", cluster.status())) }
+    });
+    assert_eq!(files(&cluster.replica(0)), FILES + 1);
+    assert!(!cluster.status()["guard"]["reason"].is_null(), "a tripped guard gives its reason");
+    assert_ne!(cluster.wait("2s").code, 0, "what is held is not in sync");
+    cluster.run(["approve".as_ref(), cluster.source().as_os_str()]).expect(0);
+    until_guard(&cluster, "ok");
+    cluster.assert_in_sync(1);
+    follow.stop();
+}
+
+#[test]
+fn removals_that_the_guard_holds_survive_a_restart() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fill(cluster.source(), FILES);
+    let follow = cluster.follow(&[]);
+    cluster.settle();
+    empty(cluster.source());
+    until_guard(&cluster, "tripped");
+    follow.kill9();
+    let follow = cluster.follow(&[]);
+    until_guard(&cluster, "tripped");
+    assert_eq!(files(&cluster.replica(0)), FILES);
+    cluster.run(["approve".as_ref(), cluster.source().as_os_str()]).expect(0);
+    cluster.assert_in_sync(1);
+    follow.stop();
+}
+
+#[test]
+fn a_root_that_is_moved_away_deletes_nothing_and_is_taken_up_again_when_it_is_back() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fill(cluster.source(), FILES);
+    let follow = cluster.follow(&[]);
+    cluster.settle();
+    let away = cluster.path().join("away");
+    fs::rename(cluster.source(), &away).unwrap();
+    until_guard(&cluster, "tripped");
+    assert_eq!(files(&cluster.replica(0)), FILES);
+    fs::write(away.join("d0/while away"), "1").unwrap();
+    fs::rename(&away, cluster.source()).unwrap();
+    until_guard(&cluster, "ok");
+    cluster.assert_in_sync(1);
+    follow.stop();
+}
+
+#[test]
+fn a_follow_starts_on_an_emptied_source_and_deletes_nothing() {
+    let cluster = cluster();
+    fill(cluster.source(), FILES);
+    cluster.sync(&[]).expect(0);
+    empty(cluster.source());
+    let follow = cluster.follow(&[]);
+    until_guard(&cluster, "tripped");
+    assert_eq!(files(&cluster.replica(0)), FILES);
+    assert_eq!(oracle::quarantined(&cluster.replica(0)), Vec::<PathBuf>::new());
+    follow.stop();
+}

@@ -1,0 +1,199 @@
+//! What `fulmar` is given and cannot use: every refusal has an exit code and an `error:` that names the cause, and comes
+//! before anything is touched.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use fulmar_testkit::fixture::Node::File;
+use fulmar_testkit::{Cluster, Finished, Rsh, fixture};
+
+fn cluster() -> Cluster {
+    let cluster = Cluster::new(env!("CARGO_BIN_EXE_fulmar"));
+    fixture::build(cluster.source(), &[("d/a", File("1"))]);
+    cluster
+}
+
+/// All paths of the scene but logs and the primary's state.
+fn scene(cluster: &Cluster) -> Vec<PathBuf> {
+    let mut paths = oracle_paths(cluster.path());
+    paths.retain(|path| !path.starts_with("logs") && !path.starts_with("state"));
+    paths
+}
+
+fn oracle_paths(root: &Path) -> Vec<PathBuf> {
+    let walk = walkdir::WalkDir::new(root).sort_by_file_name().min_depth(1).into_iter().filter_map(Result::ok);
+    walk.map(|entry| entry.path().strip_prefix(root).unwrap().to_path_buf()).collect()
+}
+
+#[track_caller]
+fn assert_refused(finished: &Finished, code: i32) {
+    finished.expect(code).expect_error("error:");
+    assert!(!finished.stderr.contains("panicked"), "{finished}");
+}
+
+#[test]
+fn what_cannot_be_a_source_and_replicas_is_refused_before_anything_is_touched() {
+    type Arguments = fn(&Cluster) -> Vec<OsString>;
+    let table: &[(&str, Arguments)] = &[
+        ("a replica inside its source", |cluster| {
+            vec![cluster.source().into(), cluster.source().join("d/replica").into()]
+        }),
+        ("a replica right in the root of its source", |cluster| {
+            vec![cluster.source().into(), cluster.source().join("replica").into()]
+        }),
+        ("a source inside its replica", |cluster| {
+            vec![cluster.source().join("d").into(), cluster.source().into(), "--adopt".into()]
+        }),
+        ("the source as its own replica", |cluster| {
+            vec![cluster.source().into(), cluster.source().into(), "--adopt".into()]
+        }),
+        ("the source by another name as its own replica", |cluster| {
+            symlink(cluster.source(), cluster.path().join("alias")).unwrap();
+            vec![cluster.source().into(), cluster.path().join("alias").into(), "--adopt".into()]
+        }),
+        ("a replica inside its source by another name", |cluster| {
+            symlink(cluster.source(), cluster.path().join("alias")).unwrap();
+            vec![cluster.source().into(), cluster.path().join("alias/d/replica").into()]
+        }),
+        ("one replica twice", |cluster| {
+            vec![cluster.source().into(), cluster.replica(0).into(), cluster.replica(0).into()]
+        }),
+        ("one replica twice, spelled differently", |cluster| {
+            vec![cluster.source().into(), cluster.replica(0).into(), cluster.path().join("./replica0/").into()]
+        }),
+        ("a missing source", |cluster| vec![cluster.path().join("nowhere").into(), cluster.replica(0).into()]),
+        ("a file as source", |cluster| vec![cluster.source().join("d/a").into(), cluster.replica(0).into()]),
+        ("a file as replica", |cluster| {
+            fs::write(cluster.path().join("file"), "").unwrap();
+            vec![cluster.source().into(), cluster.path().join("file").into()]
+        }),
+        ("a replica below a file", |cluster| {
+            fs::write(cluster.path().join("file"), "").unwrap();
+            vec![cluster.source().into(), cluster.path().join("file/replica").into()]
+        }),
+        ("a replica where nobody can write", |cluster| vec![cluster.source().into(), "/proc/replica".into()]),
+        ("no replica", |cluster| vec![cluster.source().into()]),
+        ("nothing", |_| vec![]),
+        ("a profile that is none", |cluster| {
+            vec![cluster.source().into(), cluster.replica(0).into(), "--profile".into(), "mbox".into()]
+        }),
+        ("a durability that is none", |cluster| {
+            vec![cluster.source().into(), cluster.replica(0).into(), "--durability".into(), "maybe".into()]
+        }),
+        ("a delete policy that is none", |cluster| {
+            vec![cluster.source().into(), cluster.replica(0).into(), "--delete".into(), "all".into()]
+        }),
+        ("an option that is none", |cluster| {
+            vec![cluster.source().into(), cluster.replica(0).into(), "--frobnicate".into()]
+        }),
+    ];
+    for (what, arguments) in table {
+        let cluster = cluster();
+        let arguments = arguments(&cluster);
+        let before = scene(&cluster);
+        let finished = cluster.run([OsString::from("sync")].into_iter().chain(arguments));
+        eprintln!("{what}: {}", finished.stderr.trim());
+        assert_refused(&finished, 2);
+        assert_eq!(scene(&cluster), before, "{what}: something was created");
+    }
+}
+
+#[test]
+fn a_state_directory_inside_the_source_or_a_replica_is_refused() {
+    for inside in ["source/state", "source/d", "source"] {
+        let cluster = cluster();
+        let before = scene(&cluster);
+        let state = cluster.path().join(inside);
+        let arguments = [
+            OsStr::new("sync"),
+            cluster.source().as_os_str(),
+            cluster.replica(0).as_os_str(),
+            OsStr::new("--state-dir"),
+            state.as_os_str(),
+        ]
+        .map(OsString::from);
+        let finished = cluster.binary().run(&cluster.path().join("logs"), arguments);
+        assert_refused(&finished, 2);
+        assert_eq!(scene(&cluster), before, "{inside}: something was created");
+    }
+}
+
+#[test]
+fn a_replica_of_another_source_is_refused_and_stays_as_it_is() {
+    let cluster = cluster();
+    cluster.sync(&[]).expect(0);
+    let other = cluster.path().join("other");
+    fixture::build(&other, &[("b", File("another tree"))]);
+    let finished = cluster.run([OsStr::new("sync"), other.as_os_str(), cluster.replica(0).as_os_str()]);
+    assert_refused(&finished, 2);
+    assert_eq!(fs::read_to_string(cluster.replica(0).join("d/a")).unwrap(), "1");
+    assert!(!cluster.replica(0).join("b").exists());
+}
+
+#[test]
+fn a_remote_shell_that_fails_is_a_failure_that_names_the_replica() {
+    let cluster = cluster();
+    let far = format!("host:{}", cluster.replica(0).display());
+    for shell in ["false", "/nonexistent/rsh"] {
+        let finished = cluster.sync_to(&[OsStr::new(&far)], &["--rsh", shell]);
+        assert_refused(&finished, 3);
+        finished.expect_error("host");
+        assert!(!cluster.replica(0).exists());
+    }
+}
+
+#[test]
+fn what_a_remote_shell_says_on_stderr_reaches_the_user() {
+    let cluster = cluster();
+    let rsh = cluster.rsh("rsh");
+    rsh.refuse();
+    let far = format!("host:{}", cluster.replica(0).display());
+    let finished = cluster.sync_to(&[OsStr::new(&far)], &["--rsh", rsh.command().to_str().unwrap()]);
+    assert_refused(&finished, 3);
+    finished.expect_error("Connection refused");
+}
+
+#[test]
+fn a_far_host_that_greets_with_a_banner_is_told_apart_from_fulmar() {
+    let cluster = cluster();
+    let rsh = cluster.rsh("rsh");
+    rsh.banner("Welcome to example.com!\nLast login: yesterday\n");
+    let far = format!("host:{}", cluster.replica(0).display());
+    let finished = cluster.sync_to(&[OsStr::new(&far)], &["--rsh", rsh.command().to_str().unwrap()]);
+    assert_refused(&finished, 3);
+    finished.expect_error("Welcome");
+}
+
+#[test]
+fn a_far_end_that_is_no_fulmar_is_an_error_and_never_a_panic_or_a_long_wait() {
+    let scripts = [
+        ("silence", "exit 0"),
+        ("a missing program", "echo 'sh: fulmar: not found' >&2; exit 127"),
+        ("text without end", "head -c 3000000 /dev/zero | tr '\\0' x"),
+        ("zeros", "head -c 3000000 /dev/zero"),
+        ("noise", "head -c 3000000 /dev/urandom"),
+        ("ones", "head -c 3000000 /dev/zero | tr '\\0' '\\377'"),
+    ];
+    for (what, script) in scripts {
+        let cluster = cluster();
+        let rsh = Rsh::script(&cluster.path().join("rsh"), script);
+        let far = format!("host:{}", cluster.replica(0).display());
+        let finished = cluster.sync_to(&[OsStr::new(&far)], &["--rsh", rsh.command().to_str().unwrap()]);
+        eprintln!("{what}: {}", finished.stderr.chars().take(500).collect::<String>());
+        assert_refused(&finished, 3);
+        assert!(finished.stderr.len() < 10_000, "{what}: what a stranger says is not repeated at length");
+    }
+}
+
+#[test]
+fn hostile_names_are_escaped_wherever_they_are_printed() {
+    let cluster = cluster();
+    let name = "evil\u{1b}[2J\nerror: forged";
+    let finished =
+        cluster.run([OsStr::new("sync"), cluster.path().join(name).as_os_str(), cluster.replica(0).as_os_str()]);
+    assert_refused(&finished, 2);
+    assert!(!finished.stderr.contains('\u{1b}'), "{finished}");
+    assert!(!finished.stderr.contains("\nerror: forged"), "{finished}");
+}

@@ -1,0 +1,329 @@
+//! `fulmar sync`: bringing replicas up to date once. What arrives, what stays untouched, and what happens to what others
+//! did to a replica.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fulmar_testkit::fixture::Node::{Dir, File, Link, Same};
+use fulmar_testkit::{Cluster, Life, fixture, fresh_seed, need, oracle};
+
+fn cluster() -> Cluster {
+    Cluster::new(env!("CARGO_BIN_EXE_fulmar"))
+}
+
+/// Everything a tree's paths look like to a reader, in bytes and stat data: what a command that changes nothing leaves.
+fn snapshot(root: &Path) -> Vec<(PathBuf, u64, i64, i64, u64)> {
+    let walk = walkdir::WalkDir::new(root).sort_by_file_name().into_iter().filter_map(Result::ok);
+    let stat = |entry: walkdir::DirEntry| {
+        entry.metadata().map(|stat| (entry.into_path(), stat.ino(), stat.ctime(), stat.ctime_nsec(), stat.size()))
+    };
+    walk.filter_map(|entry| stat(entry).ok()).collect()
+}
+
+fn quarantined_contents(replica: &Path) -> Vec<String> {
+    let directory = replica.join(".fulmar/quarantine");
+    oracle::quarantined(replica).iter().filter_map(|path| fs::read_to_string(directory.join(path)).ok()).collect()
+}
+
+#[test]
+fn a_first_sync_brings_everything_that_a_tree_can_hold() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::everything(cluster.source());
+    cluster.sync(&[]).expect(0);
+    oracle::assert_equal(cluster.source(), &cluster.replica(0));
+    let blocks = |root: &Path| root.join("sparse").metadata().unwrap().blocks();
+    assert!(
+        blocks(&cluster.replica(0)) < 3_000_000 / 512 / 2,
+        "holes stay holes: {} blocks",
+        blocks(&cluster.replica(0))
+    );
+    let private = cluster.replica(0).join(".fulmar").metadata().unwrap();
+    assert_eq!(private.permissions().mode() & 0o7777, 0o700, "the private directory is nobody else's");
+}
+
+#[test]
+fn an_empty_source_makes_an_empty_replica() {
+    let cluster = cluster();
+    cluster.sync(&[]).expect(0);
+    assert_eq!(oracle::paths(&cluster.replica(0)), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_second_sync_changes_no_inode() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::everything(cluster.source());
+    cluster.sync(&[]).expect(0);
+    let visible = |cluster: &Cluster| {
+        let replica = cluster.replica(0);
+        let mut paths = snapshot(&replica);
+        // The root itself holds the private directory, which may be written to.
+        paths.retain(|(path, ..)| *path != replica && !path.starts_with(replica.join(".fulmar")));
+        paths
+    };
+    let before = visible(&cluster);
+    cluster.sync(&[]).expect(0);
+    assert_eq!(visible(&cluster), before);
+    oracle::assert_equal(cluster.source(), &cluster.replica(0));
+}
+
+#[test]
+fn each_sync_brings_what_a_random_life_did_since_the_last_one() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    let mut life = Life::new(cluster.source(), fresh_seed());
+    for _ in 0..5 {
+        life.run(200);
+        // A life removes as much as it likes; how much at once is the subject of another story.
+        cluster.sync(&["--approve-removals"]).expect(0);
+        oracle::assert_equal(cluster.source(), &cluster.replica(0));
+    }
+    assert_eq!(oracle::quarantined(&cluster.replica(0)), Vec::<PathBuf>::new(), "nobody else touched the replica");
+}
+
+#[test]
+fn a_lost_state_directory_costs_a_comparison_and_nothing_else() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::everything(cluster.source());
+    cluster.sync(&[]).expect(0);
+    let inode = cluster.replica(0).join("small").metadata().unwrap().ino();
+    fs::remove_dir_all(cluster.state()).unwrap();
+    fs::write(cluster.source().join("later"), "made while nobody remembered").unwrap();
+    fs::remove_file(cluster.source().join("empty")).unwrap();
+    cluster.sync(&[]).expect(0);
+    oracle::assert_equal(cluster.source(), &cluster.replica(0));
+    assert_eq!(cluster.replica(0).join("small").metadata().unwrap().ino(), inode, "equal files stay where they are");
+}
+
+#[test]
+fn a_directory_that_was_never_a_replica_is_refused_without_adopt() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("source"))]);
+    fixture::build(&cluster.replica(0), &[("precious", File("somebody's work"))]);
+    let before = snapshot(&cluster.replica(0));
+    cluster.sync(&[]).expect(2).expect_error("--adopt");
+    assert_eq!(snapshot(&cluster.replica(0)), before);
+}
+
+#[test]
+fn an_empty_directory_needs_no_adopt() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("source"))]);
+    fs::create_dir(cluster.replica(0)).unwrap();
+    cluster.sync(&[]).expect(0);
+    assert_eq!(fs::read_to_string(cluster.replica(0).join("a")).unwrap(), "source");
+}
+
+#[test]
+fn an_adopted_copy_keeps_the_inodes_of_equal_files() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::everything(cluster.source());
+    let copied = Command::new("rsync")
+        .args(["-aHAXS", "--numeric-ids", "--exclude=*.sock"])
+        .arg(cluster.source().join("."))
+        .arg(cluster.replica(0))
+        .status();
+    assert!(copied.unwrap().success());
+    let inode = |name: &str| cluster.replica(0).join(name).metadata().unwrap().ino();
+    let before = ["small", "empty", "a/b/c/d/deep", "sparse"].map(|name| (name, inode(name)));
+    fs::write(cluster.replica(0).join("extra"), "only in the copy").unwrap();
+    cluster.sync(&["--adopt"]).expect(0);
+    oracle::assert_equal(cluster.source(), &cluster.replica(0));
+    assert_eq!(before.map(|(name, _)| (name, inode(name))), before);
+    assert_eq!(
+        quarantined_contents(&cluster.replica(0)),
+        ["only in the copy"],
+        "nothing is destroyed that fulmar did not put there"
+    );
+}
+
+#[test]
+fn what_others_did_to_a_replica_is_undone_and_kept_in_quarantine() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::build(
+        cluster.source(),
+        &[
+            ("edited", File("original")),
+            ("deleted", File("original")),
+            ("d/added/next/to", File("original")),
+            ("became", Link("somewhere")),
+        ],
+    );
+    cluster.sync(&[]).expect(0);
+    let replica = cluster.replica(0);
+    fs::write(replica.join("edited"), "edited by hand").unwrap();
+    fs::remove_file(replica.join("deleted")).unwrap();
+    fs::write(replica.join("d/added/stray"), "added by hand").unwrap();
+    fixture::build(&replica, &[("new/tree/of", File("strays"))]);
+    fs::remove_file(replica.join("became")).unwrap();
+    fs::write(replica.join("became"), "a file by hand").unwrap();
+    cluster.sync(&[]).expect(0);
+    oracle::assert_equal(cluster.source(), &replica);
+    let mut kept = quarantined_contents(&replica);
+    kept.sort();
+    assert_eq!(kept, ["a file by hand", "added by hand", "edited by hand", "strays"]);
+}
+
+#[test]
+fn an_edit_that_left_no_trace_but_the_change_time_is_found() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("f", File("original"))]);
+    cluster.sync(&[]).expect(0);
+    let file = cluster.replica(0).join("f");
+    let time = file.metadata().unwrap().modified().unwrap();
+    fs::write(&file, "tampered").unwrap();
+    fs::File::open(&file).unwrap().set_modified(time).unwrap();
+    cluster.sync(&[]).expect(0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "original");
+    assert_eq!(quarantined_contents(&cluster.replica(0)), ["tampered"]);
+}
+
+#[test]
+fn an_edit_in_the_source_that_left_no_trace_but_the_change_time_arrives() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("f", File("original"))]);
+    cluster.sync(&[]).expect(0);
+    let file = cluster.source().join("f");
+    let time = file.metadata().unwrap().modified().unwrap();
+    fs::write(&file, "improved").unwrap();
+    fs::File::open(&file).unwrap().set_modified(time).unwrap();
+    cluster.sync(&[]).expect(0);
+    assert_eq!(fs::read_to_string(cluster.replica(0).join("f")).unwrap(), "improved");
+}
+
+#[test]
+fn excluded_paths_stay_at_home() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::build(
+        cluster.source(),
+        &[
+            ("keep/a.txt", File("1")),
+            ("keep/a.log", File("2")),
+            ("cache/x", File("3")),
+            ("deep/cache/y", File("4")),
+            ("b.log", File("5")),
+        ],
+    );
+    cluster.sync(&["--exclude", "*.log", "--exclude", "/cache/"]).expect(0);
+    oracle::assert_equal_except(cluster.source(), &cluster.replica(0), &["*.log", "/cache/"]);
+    let there = oracle::paths(&cluster.replica(0));
+    assert_eq!(there, ["deep", "deep/cache", "deep/cache/y", "keep", "keep/a.txt"].map(PathBuf::from));
+}
+
+#[test]
+fn delete_keep_keeps_what_the_source_has_no_more_and_what_it_never_had() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("stays", File("1")), ("goes", File("2"))]);
+    cluster.sync(&["--delete", "keep"]).expect(0);
+    fs::remove_file(cluster.source().join("goes")).unwrap();
+    fs::write(cluster.replica(0).join("stray"), "3").unwrap();
+    fs::write(cluster.source().join("stays"), "changed").unwrap();
+    cluster.sync(&["--delete", "keep"]).expect(0);
+    let content = |name: &str| fs::read_to_string(cluster.replica(0).join(name)).unwrap();
+    assert_eq!(["stays", "goes", "stray"].map(content), ["changed", "2", "3"]);
+}
+
+#[test]
+fn delete_remove_leaves_strays_no_quarantine() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1"))]);
+    cluster.sync(&[]).expect(0);
+    fs::write(cluster.replica(0).join("stray"), "2").unwrap();
+    cluster.sync(&["--delete", "remove"]).expect(0);
+    oracle::assert_equal(cluster.source(), &cluster.replica(0));
+    assert_eq!(quarantined_contents(&cluster.replica(0)), Vec::<String>::new());
+}
+
+#[test]
+fn a_dry_run_creates_and_changes_nothing() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1")), ("d", Dir), ("b", Same("a"))]);
+    let said = cluster.sync(&["--dry-run"]);
+    assert!(said.code < 2, "{said}");
+    assert!(!cluster.replica(0).exists());
+    cluster.sync(&[]).expect(0);
+    fs::write(cluster.source().join("a"), "changed").unwrap();
+    fs::remove_dir(cluster.source().join("d")).unwrap();
+    let visible = |root: &Path| {
+        snapshot(root)
+            .into_iter()
+            .filter(|(path, ..)| path != root && !path.starts_with(root.join(".fulmar")))
+            .collect::<Vec<_>>()
+    };
+    let before = visible(&cluster.replica(0));
+    let said = cluster.sync(&["--dry-run"]);
+    assert!(said.code < 2, "{said}");
+    assert_eq!(visible(&cluster.replica(0)), before);
+    cluster.sync(&[]).expect(0);
+    assert!(!cluster.replica(0).join("d").exists());
+}
+
+#[test]
+fn two_replicas_are_brought_up_to_date_in_one_call() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::everything(cluster.source());
+    let (one, other) = (cluster.replica(0), cluster.replica(1));
+    cluster.sync_to(&[one.as_os_str(), other.as_os_str()], &[]).expect(0);
+    oracle::assert_equal(cluster.source(), &one);
+    oracle::assert_equal(cluster.source(), &other);
+}
+
+#[test]
+fn a_replica_behind_a_remote_shell_is_brought_up_to_date() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::everything(cluster.source());
+    let rsh = cluster.rsh("rsh");
+    // What ssh would take apart: the far path has a space and a quote in it.
+    let far = cluster.path().join("far 'away");
+    let mut target = std::ffi::OsString::from("host:");
+    target.push(&far);
+    let command = rsh.command();
+    for _ in 0..2 {
+        cluster.sync_to(&[&target], &["--rsh", command.to_str().unwrap()]).expect(0);
+        oracle::assert_equal(cluster.source(), &far);
+        fs::write(cluster.source().join("small"), "changed in between").unwrap();
+    }
+    assert_eq!(rsh.far_ends(), Vec::<u32>::new(), "the far end ends with its connection");
+}
+
+#[test]
+fn one_replica_that_fails_does_not_stop_the_other() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1"))]);
+    let far = format!("host:{}", cluster.replica(1).display());
+    let finished = cluster.sync_to(&[OsStr::new(&far), cluster.replica(0).as_os_str()], &["--rsh", "false"]);
+    finished.expect(3).expect_error(&far);
+    assert!(!cluster.replica(1).exists());
+    assert_eq!(fs::read_to_string(cluster.replica(0).join("a")).unwrap(), "1");
+}
