@@ -40,6 +40,26 @@ pub(crate) enum Notice {
     RootGone(RootGone),
 }
 
+/// What a flush lets go before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// All that waits in capture.
+    Everything,
+    /// Only what is there. Removals go on waiting for each other.
+    Present,
+}
+
+impl Flush {
+    /// The number a watcher hands on, unique by `turn`.
+    pub(crate) fn token(self, turn: u64) -> u64 {
+        turn * 2 + u64::from(self == Self::Present)
+    }
+
+    fn of(token: u64) -> Self {
+        if token.is_multiple_of(2) { Self::Everything } else { Self::Present }
+    }
+}
+
 /// Owns the unsettled paths.
 pub(crate) struct Capture {
     pub(crate) events: Receiver<Event>,
@@ -140,7 +160,9 @@ impl Capture {
                 for (path, first) in held.settle.all() {
                     group.add(path, first);
                 }
-                self.let_go(&mut held.gone, group)?;
+                if Flush::of(token) == Flush::Everything {
+                    self.let_go(&mut held.gone, group)?;
+                }
                 return Ok(Some(Told::Flushed(token)));
             }
             Event::RootGone { reason } => return Ok(Some(Told::RootGone(reason))),

@@ -57,7 +57,7 @@ pub(crate) struct Guard {
     state: GuardState,
     /// One for what every replica follows, one for each replica that compares: what several replicas lack is removed once.
     waves: BTreeMap<Whose, Wave>,
-    /// Removing operations a person has approved, not shipped yet.
+    /// Paths whose removal a person has approved before they were planned. (What was held is approved by name.)
     approved: u64,
     /// When the approval was given, or last used.
     approved_ms: i64,
@@ -79,15 +79,12 @@ impl Guard {
         self.state
     }
 
-    /// Whether removals flow at the moment.
-    pub(crate) fn is_clear(&self) -> bool {
-        self.state == GuardState::Clear
-    }
-
     /// Whether `count` paths may be removed now from a tree of `tree` paths.
     pub(crate) fn admit(&mut self, whose: Whose, count: u64, tree: u64, now_ms: i64) -> bool {
         if self.is_approved(now_ms) {
-            self.approved = if self.approved == u64::MAX { u64::MAX } else { self.approved - 1 };
+            if self.approved != u64::MAX {
+                self.approved = self.approved.saturating_sub(count);
+            }
             self.approved_ms = now_ms;
             return true;
         }
@@ -110,9 +107,12 @@ impl Guard {
         }
         let pause_ms = self.limits.pause_ms;
         self.waves.retain(|_, wave| now_ms - wave.last_ms <= pause_ms);
+        let most = self.waves.values().map(|wave| wave.removals).max().unwrap_or(0);
         let wave = self.waves.entry(whose).or_insert(Wave { removals: 0, tree, last_ms: now_ms });
         wave.last_ms = now_ms;
-        let removals = wave.removals.saturating_add(count);
+        // What is announced for everyone comes on top of what any replica has seen go.
+        let before = if whose.is_none() { most } else { wave.removals };
+        let removals = before.saturating_add(count);
         let share = u128::from(removals) * 100 > u128::from(wave.tree.max(removals)) * u128::from(self.limits.percent);
         if removals > self.limits.paths && share && self.approved == 0 {
             let tree = wave.tree;
@@ -142,11 +142,11 @@ impl Guard {
         }
     }
 
-    /// A person approves: removals flow again, the next `operations` of them whatever the limits say.
-    pub(crate) fn approve(&mut self, operations: u64, now_ms: i64) {
+    /// A person approves: removals flow again, those of the next `paths` paths whatever the limits say.
+    pub(crate) fn approve(&mut self, paths: u64, now_ms: i64) {
         self.state = GuardState::Clear;
         self.waves.clear();
-        self.approved = operations;
+        self.approved = paths;
         self.approved_ms = now_ms;
     }
 

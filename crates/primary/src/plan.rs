@@ -4,6 +4,9 @@
 //! so every shortcut finds what it was planned on. Appearances are planned before disappearances, a directory before what
 //! is in it, and at the end come the times of every directory that the steps touch, because each of them moves those.
 //!
+//! What is gone may have another name that nobody has looked at yet. So it is only noted ([`Action::Gone`]), stays in the
+//! catalog, and goes in a later plan, when the session knows that the replica has every name there is (`session/removals`).
+//!
 //! What the catalog already has is shipped all the same, as metadata under its hash: that it was planned once does not mean
 //! that it arrived, and a replica that has it answers at once.
 //!
@@ -25,7 +28,7 @@ use fulmar_wire::{Content as Carried, FromPrimary, Operation, XATTR_BYTES_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Other names of an inode that are looked at.
-const NAMES_MAX: usize = 1000;
+pub(crate) const NAMES_MAX: usize = 1000;
 
 /// For whom a plan is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,11 @@ pub(crate) enum Have {
     Nothing,
     /// As `Nothing`, and the file has not held still for so long that a torn version is better than none.
     NothingTorn,
+    /// Something that is gone here, and may go there: it has everything that was noticed until that was seen.
+    Gone {
+        /// Whether a person has approved that it goes.
+        approved: bool,
+    },
 }
 
 /// What the order of planning does not settle.
@@ -82,6 +90,8 @@ pub(crate) struct Plan<'a> {
     touched: BTreeMap<RelPath, bool>,
     /// Paths a rename took away in this plan.
     renamed: BTreeSet<RelPath>,
+    /// Paths this plan removes, with everything below.
+    removed: BTreeSet<RelPath>,
     /// Names handled along with another of their inode.
     linked: BTreeSet<RelPath>,
     /// Directories renamed in this plan, in order.
@@ -121,6 +131,7 @@ impl<'a> Plan<'a> {
             steps: Vec::new(),
             touched: BTreeMap::new(),
             renamed: BTreeSet::new(),
+            removed: BTreeSet::new(),
             linked: BTreeSet::new(),
             moved: Vec::new(),
             siblings: BTreeSet::new(),
@@ -172,12 +183,14 @@ impl<'a> Plan<'a> {
         for (path, have) in paths {
             match self.appears(path.clone(), have) {
                 Ok(true) => {}
-                Ok(false) => gone.push(path),
+                Ok(false) => gone.push((path, have)),
                 Err(error) => self.hold(path, error)?,
             }
         }
-        for path in gone {
-            if let Err(error) = self.gone(path.clone()) {
+        // A directory takes what is below it along.
+        gone.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (path, have) in gone {
+            if let Err(error) = self.gone(path.clone(), have) {
                 self.hold(path, error)?;
             }
         }
@@ -348,11 +361,11 @@ impl<'a> Plan<'a> {
 
     fn directory_renamed(&mut self, from: RelPath, to: RelPath, stat: Stat, replaces: bool) -> Result<()> {
         if replaces {
-            let count = self.catalog.count_below(&to, u64::MAX)?;
-            if !self.admit(count)? {
-                self.push(Class::Change, Step::new(to.clone(), Action::Compare));
-                self.rescans.push(to);
-                return Ok(());
+            if self.catalog.count_below(&to, 2)? > 1 {
+                // What was in it is gone, or has another name that a replica may not have yet: one by one.
+                self.rescans.push(to.clone());
+                let xattrs = self.directory_xattrs(&to)?;
+                return self.put_directory(to, stat, xattrs);
             }
             self.operate(Class::Change, to.clone(), Operation::Remove { path: to.clone() });
         }
@@ -385,21 +398,20 @@ impl<'a> Plan<'a> {
         if let Some(old) = record.as_ref().filter(|old| old.stat.inode != stat.inode) {
             self.loses_name(&path, old)?;
         }
-        if matches!(have, Have::Unknown | Have::Missing | Have::Content(_))
+        if matches!(have, Have::Unknown | Have::Missing | Have::Content(_) | Have::Gone { .. })
             && self.shortcut(&path, &stat, record.as_ref(), have)?
         {
             return Ok(());
         }
-        let Some((dir, name)) = self.place(&path)? else { return self.gone(path) };
+        let Some((dir, name)) = self.place(&path)? else { return self.gone(path, have) };
         match read(dir, &name) {
-            Found::Gone => self.gone(path),
+            Found::Gone => self.gone(path, have),
             Found::Unreadable(errno) => {
                 self.push(Class::Change, Step::new(path, Action::Hold { reason: HeldReason::Unreadable, errno }));
                 Ok(())
             }
             Found::Large(stat) => self.large(path, stat, have, proved),
-            Found::Moving(content) if have != Have::NothingTorn => {
-                let _ = content;
+            Found::Moving(_) if have != Have::NothingTorn => {
                 self.push(Class::Change, Step::new(path, Action::Again));
                 Ok(())
             }
@@ -482,35 +494,36 @@ impl<'a> Plan<'a> {
 
     // What is not there.
 
-    fn gone(&mut self, path: RelPath) -> Result<()> {
-        if self.renamed.contains(&path) {
+    fn gone(&mut self, path: RelPath, have: Have) -> Result<()> {
+        if self.renamed.contains(&path) || path.ancestors().iter().any(|above| self.removed.contains(above)) {
             return Ok(());
         }
         let record = self.catalog.get(&path)?;
         if let Some(record) = &record {
             self.loses_name(&path, record)?;
         }
-        let known = record.is_some();
-        if self.everyone() && !known {
-            // Probably made and removed between two looks. But a replica may have had it before the catalog knew of it,
-            // and saying once more that nothing is there costs little. It does not count as a removal.
-            if self.guard.is_clear() {
-                self.touch_parent(&path);
-                self.operate(Class::Removal, path.clone(), Operation::Remove { path });
-            }
+        match (have, self.mood) {
+            (_, Mood::DryRun) => self.operate(Class::Removal, path.clone(), Operation::Remove { path }),
+            (Have::Gone { approved }, _) => return self.remove(path, record.is_some(), approved),
+            // Made and removed between two looks, or renamed by an earlier plan: no replica was told of it.
+            (_, Mood::Everyone) if record.is_none() => {}
+            _ => self.push(Class::Removal, Step::new(path, Action::Gone)),
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, path: RelPath, known: bool, approved: bool) -> Result<()> {
+        let count = self.catalog.count_below(&path, u64::MAX)?.max(1);
+        if !approved && !self.admit(count)? {
+            self.push(Class::Removal, Step::new(path, Action::Hold { reason: HeldReason::Approval, errno: 0 }));
             return Ok(());
         }
-        let count = self.catalog.count_below(&path, u64::MAX)?.max(1);
-        self.touch_parent(&path);
-        let admitted = self.mood == Mood::DryRun || self.admit(count)?;
-        if known && matches!(self.mood, Mood::Everyone | Mood::One { shared: false, .. }) {
+        if known {
             self.catalog.remove(&path)?;
         }
-        if admitted {
-            self.operate(Class::Removal, path.clone(), Operation::Remove { path });
-        } else {
-            self.push(Class::Removal, Step::new(path, Action::Hold { reason: HeldReason::Approval, errno: 0 }));
-        }
+        self.touch_parent(&path);
+        self.removed.insert(path.clone());
+        self.operate(Class::Removal, path.clone(), Operation::Remove { path });
         Ok(())
     }
 
@@ -545,7 +558,8 @@ impl<'a> Plan<'a> {
             Err(_) => Action::Hold { reason: HeldReason::TooLarge, errno: 7 },
         };
         let subtree = matches!(&operation, Operation::Rename { entry, .. } if entry.node == Node::Directory);
-        self.push(class, Step { path, from, subtree, action });
+        let removes = matches!(&operation, Operation::Remove { .. });
+        self.push(class, Step { path, from, subtree, removes, action });
     }
 
     /// Puts the steps in order and adds the times of touched directories, the deepest first.

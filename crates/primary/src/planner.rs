@@ -8,23 +8,21 @@ use crate::Result;
 use crate::clock::Clock;
 use crate::guard::{Guard, GuardState, Trip, Whose};
 use crate::keeper::Keeper;
-use crate::plan::{Have, Mood, Plan, Planned};
+use crate::plan::{Have, Mood, NAMES_MAX, Plan, Planned};
 use crate::prepare::Content;
 use crate::rescan::Rescans;
 use crate::step::{Action, Batch, Step};
 use fulmar_model::{Change, Filter, RelPath, ReplicaId, Scope, Seq};
-use fulmar_store::{Catalog, NewChange, Queue};
+use fulmar_store::{Catalog, Outstanding, Queue, Unfinished, Work};
 use fulmar_tree::{Names, Tree};
 use fulmar_wire::INLINE_BYTES_MAX;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 /// Changes planned together at most.
-const BATCH_CHANGES: usize = 512;
+pub(crate) const BATCH_CHANGES: usize = 512;
 /// Content planned together at most, in bytes.
 const BATCH_BYTES: u64 = 8 << 20;
-/// Paths sent to the end of the queue at once.
-const POSTPONED_MAX: usize = 100_000;
 /// Plans kept for replicas that keep up, in bytes of their frames.
 const RECENT_BYTES: usize = 32 << 20;
 /// And their number.
@@ -45,8 +43,6 @@ pub(crate) struct Planner {
     taken: VecDeque<Change>,
     recent: VecDeque<Arc<Batch>>,
     recent_bytes: usize,
-    /// Paths that were gone when their turn came, and were sent to the end of the queue.
-    postponed: HashSet<RelPath>,
 }
 
 /// A path a replica asks for, and what it has.
@@ -74,7 +70,6 @@ impl Planner {
             taken: VecDeque::new(),
             recent: VecDeque::new(),
             recent_bytes: 0,
-            postponed: HashSet::new(),
         }
     }
 
@@ -125,38 +120,12 @@ impl Planner {
                 break;
             }
         }
-        let asked = self.postpone_gone(asked, upto)?;
         let mut steps = self.plan(asked, Mood::Everyone)?;
         // Only when the plan is made are they off our hands.
         self.taken.drain(..count);
         steps.extend(compare.into_iter().map(|path| Step::new(path, Action::Compare)));
         self.planned = upto;
-        Ok(Some(Batch { after, upto, steps }))
-    }
-
-    /// What is gone may have another name by now, queued further behind. It goes to the end of the queue, once, so that
-    /// at no moment a replica has neither name.
-    fn postpone_gone(&mut self, asked: Vec<Asked>, upto: Seq) -> Result<Vec<Asked>> {
-        let Some(tree) = self.tree.clone() else { return Ok(asked) };
-        if self.queue.ask_blocking(|queue| queue.last())? <= upto {
-            self.postponed.clear();
-            return Ok(asked);
-        }
-        let first_seen_ms = (self.clock)();
-        let (mut now, mut later) = (Vec::new(), Vec::new());
-        for (path, have) in asked {
-            let gone = tree.stat(&path).is_ok_and(|stat| stat.is_none());
-            if gone && self.postponed.len() < POSTPONED_MAX && self.postponed.insert(path.clone()) {
-                later.push(NewChange { path, scope: Scope::Path, first_seen_ms });
-            } else {
-                self.postponed.remove(&path);
-                now.push((path, have));
-            }
-        }
-        if !later.is_empty() {
-            self.queue.ask_blocking(move |queue| queue.put(&later))??;
-        }
-        Ok(now)
+        Ok(Some(Batch { after, upto, alone: false, steps }))
     }
 
     /// Bytes the path's content will take in a batch.
@@ -189,7 +158,7 @@ impl Planner {
         }
         let mut steps = self.plan(asked, self.for_one(replica)?)?;
         steps.extend(compare);
-        Ok(Arc::new(Batch { after, upto, steps }))
+        Ok(Arc::new(Batch { after, upto, alone: true, steps }))
     }
 
     /// Whether another replica than this one depends on the catalog.
@@ -220,6 +189,42 @@ impl Planner {
             None => Mood::DryRun,
         };
         Ok((self.plan(now, mood)?, asked))
+    }
+
+    /// Steps that remove what is gone, from a replica that has all that was noticed until it was seen to be gone; and the
+    /// paths they settle. What may still be on its way there under another name stays.
+    pub(crate) fn remove(
+        &mut self,
+        gone: Vec<Outstanding>,
+        unfinished: &Unfinished,
+        replica: ReplicaId,
+    ) -> Result<(Vec<Step>, Vec<RelPath>)> {
+        let Some(tree) = self.tree.clone() else { return Ok((Vec::new(), Vec::new())) };
+        let mut needed = HashSet::new();
+        for row in &unfinished.content {
+            // Whatever the reason, a look that fails says nothing of other names.
+            let Some(stat) = tree.stat(&row.path).unwrap_or(None) else { continue };
+            for (name, _) in self.catalog.names_of(stat.inode, NAMES_MAX)? {
+                if name != row.path {
+                    needed.extend(name.ancestors());
+                    needed.insert(name);
+                }
+            }
+        }
+        let mut asked = Vec::new();
+        for row in gone {
+            let stays = match self.catalog.get(&row.path)? {
+                Some(_) => needed.contains(&row.path),
+                // Nobody knows which inode it was.
+                None => unfinished.content.iter().any(|other| other.since_ms <= row.since_ms),
+            };
+            if !stays {
+                let approved = row.work == Work::Gone { approved: true };
+                asked.push((row.path, Have::Gone { approved }));
+            }
+        }
+        let paths = asked.iter().map(|(path, _)| path.clone()).collect();
+        Ok((self.plan(asked, self.for_one(replica)?)?, paths))
     }
 
     /// The steps that use a large file which has reached a replica beside the batches.
@@ -313,17 +318,18 @@ impl Planner {
 
     /// A person approves what is held back: that, and no more. Gives the number of removals.
     pub(crate) fn approve(&mut self) -> Result<u64> {
-        let held = self.queue.ask_blocking(|queue| queue.approve())??;
-        // Part of the wave may not have been planned yet, and so not been held.
+        let (held, replicas) = self
+            .queue
+            .ask_blocking(|queue| Ok::<_, fulmar_store::Error>((queue.approve()?, queue.replicas()?.len() as u64)))??;
+        // Part of the wave may not have been planned yet, and so not been held: the same number once more for each.
         let known = match self.guard.state() {
             GuardState::Tripped(Trip::Wave { removals, .. }) => removals,
             GuardState::Tripped(_) => self.catalog.count()?,
             GuardState::Clear => 0,
         };
-        let count = held.max(known);
-        self.guard.approve(count, (self.clock)());
+        self.guard.approve(known.saturating_mul(replicas), (self.clock)());
         self.save_guard()?;
-        Ok(count)
+        Ok(held.max(known))
     }
 
     /// A person approves whatever this run removes.

@@ -9,7 +9,7 @@ use crate::rescan::{Rescan, Rescans};
 use crate::session::{Endpoint, Session, Until};
 use crate::settle::Pauses;
 use crate::status::{HeldPath, Pulse, ReplicaStatus, TreeStatus, WatchStatus};
-use crate::waiting::{WaitError, Waited, held_path};
+use crate::waiting::{Barrier, Flushing, WaitError, Waited, held_path};
 use crate::{Error, Result};
 use fulmar_model::{DeletePolicy, Durability, Filter, Id, QueueId, RelPath, RootId, Seq, Term, TreeId};
 use fulmar_store::{Catalog, Opened, Queue, Sync as CatalogSync, set_aside};
@@ -95,7 +95,7 @@ pub(crate) struct Parts {
     pub(crate) pulses: Vec<watch::Receiver<Pulse>>,
     pub(crate) progress: watch::Sender<u64>,
     pub(crate) meter: Option<Arc<Meter>>,
-    pub(crate) flushes: Option<mpsc::Sender<oneshot::Sender<Result<Seq>>>>,
+    pub(crate) barrier: Barrier,
     pub(crate) clock: Clock,
     end: CancellationToken,
     /// Kept: sessions would take its end for a restart.
@@ -174,6 +174,7 @@ impl Primary {
                 rescans.request(RelPath::root());
             }
         }
+        let barrier = Barrier { flushes, rescans: rescans.clone(), queue: queue.clone() };
         let hello = hello(&settings, &tree, queue_id)?;
         let progress = watch::Sender::new(0);
         let (mut sessions, mut pulses) = (JoinSet::new(), Vec::new());
@@ -188,6 +189,7 @@ impl Primary {
                 planner: planner.clone(),
                 filter: settings.filter.clone(),
                 last: last_seen.clone(),
+                barrier: barrier.clone(),
                 restarts: restarts.subscribe(),
                 pulse,
                 progress: progress.clone(),
@@ -209,7 +211,7 @@ impl Primary {
             pulses,
             progress,
             meter,
-            flushes,
+            barrier,
             clock: settings.clock,
             end,
             _restarts: restarts,
@@ -253,20 +255,12 @@ impl Sessions {
 }
 
 impl Parts {
-    /// Everything that happened before this call is in the queue when it returns.
-    pub(crate) async fn flush(&self) -> std::result::Result<(), WaitError> {
-        let Some(flushes) = &self.flushes else { return Ok(()) };
-        let (answer, wait) = oneshot::channel();
-        flushes.send(answer).await.map_err(|_| Error::Gone)?;
-        wait.await.map_err(|_| WaitError::SourceGone)??;
-        Ok(())
-    }
-
     async fn status(&self) -> Result<TreeStatus> {
+        let guard = self.planner.ask(|planner| planner.guard.state()).await?;
         let mut replicas = Vec::new();
         for (endpoint, pulse) in self.endpoints.iter().zip(&self.pulses) {
             let pulse = pulse.borrow().clone();
-            replicas.push(self.replica_status(&endpoint.name, pulse).await?);
+            replicas.push(self.replica_status(&endpoint.name, pulse, guard).await?);
         }
         let coverage = self.meter.as_ref().map(|meter| meter.read());
         let watch = coverage.map(|coverage| WatchStatus {
@@ -279,14 +273,14 @@ impl Parts {
         Ok(TreeStatus {
             source: self.source.clone(),
             tree: self.tree,
-            guard: self.planner.ask(|planner| planner.guard.state()).await?,
+            guard,
             watch,
             scanning: self.rescans.pending().borrow().pending > 0,
             replicas,
         })
     }
 
-    async fn replica_status(&self, name: &str, pulse: Pulse) -> Result<ReplicaStatus> {
+    async fn replica_status(&self, name: &str, pulse: Pulse, guard: GuardState) -> Result<ReplicaStatus> {
         let mut status = ReplicaStatus {
             name: name.to_owned(),
             replica: pulse.replica,
@@ -316,7 +310,7 @@ impl Parts {
                 let page = queue.outstanding(row.id, after.as_ref(), 1000)?;
                 after = page.last().map(|row| row.path.clone());
                 oldest = page.iter().map(|row| row.since_ms).chain(oldest).min();
-                held.extend(page.iter().filter_map(held_path).take(HELD_LISTED - held.len()));
+                held.extend(page.iter().filter_map(|row| held_path(row, guard)).take(HELD_LISTED - held.len()));
                 if page.len() < 1000 || held.len() >= HELD_LISTED {
                     break;
                 }
@@ -351,7 +345,7 @@ impl State {
         let queue_path = settings.state.join("queue.db");
         let (mut queue, queue_opened) = rebuilt(&queue_path, |path| Queue::open(path, settings.fresh_queue))?;
         let catalog_path = settings.state.join("catalog.db");
-        let (catalog, catalog_opened) = rebuilt(&catalog_path, |path| Catalog::open(path, CatalogSync::Normal))?;
+        let (catalog, catalog_opened) = rebuilt(&catalog_path, |path| Catalog::open(path, CatalogSync::Full))?;
         for (path, opened) in [(&queue_path, queue_opened), (&catalog_path, catalog_opened)] {
             if let Opened::Rebuilt { reason } = opened {
                 tracing::warn!(path = %path.display(), ?reason, "was damaged and is built anew; replicas are compared");
@@ -467,10 +461,8 @@ struct Supervisor {
     meter: Arc<Meter>,
 }
 
-type Flushes = mpsc::Receiver<oneshot::Sender<Result<Seq>>>;
-
 impl Supervisor {
-    async fn start(self, last: watch::Sender<Seq>, flushes: Flushes) -> Result<()> {
+    async fn start(self, last: watch::Sender<Seq>, flushes: mpsc::Receiver<Flushing>) -> Result<()> {
         let (events, events_out) = sync_channel(EVENTS);
         let (notices, notices_out) = mpsc::channel(64);
         let capture = Capture {
@@ -501,11 +493,11 @@ impl Supervisor {
         watcher: Watcher,
         events: SyncSender<Event>,
         mut notices: mpsc::Receiver<Notice>,
-        mut flushes: Flushes,
+        mut flushes: mpsc::Receiver<Flushing>,
     ) {
         let mut watcher = Some(watcher);
-        let mut waiting: HashMap<u64, oneshot::Sender<Result<Seq>>> = HashMap::new();
-        let mut token = 0;
+        let mut waiting: HashMap<u64, oneshot::Sender<Seq>> = HashMap::new();
+        let mut turn = 0;
         let end = self.end.clone();
         loop {
             let look = async {
@@ -523,7 +515,7 @@ impl Supervisor {
                 notice = notices.recv() => match notice {
                     Some(Notice::Flushed { token, last }) => {
                         // Whoever asked may have stopped waiting.
-                        let _ = waiting.remove(&token).map(|answer| answer.send(Ok(last)));
+                        let _ = waiting.remove(&token).map(|answer| answer.send(last));
                     }
                     Some(Notice::RootGone(reason)) => {
                         waiting.clear();
@@ -535,8 +527,9 @@ impl Supervisor {
                     None => break,
                 },
                 flush = flushes.recv() => {
-                    let Some(answer) = flush else { break };
-                    token += 1;
+                    let Some((flush, answer)) = flush else { break };
+                    turn += 1;
+                    let token = flush.token(turn);
                     // Without a watcher the answer is dropped, which tells that the source is gone.
                     if watcher.as_ref().is_some_and(|watcher| watcher.flush(token).is_ok()) {
                         waiting.insert(token, answer);

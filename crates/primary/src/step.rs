@@ -19,6 +19,8 @@ pub(crate) enum Action {
     Compare,
     /// It did not hold still: look again shortly.
     Again,
+    /// It is not there any more: it goes once everything that was noticed until now has arrived.
+    Gone,
     /// It cannot be shipped now.
     Hold {
         /// Why.
@@ -37,13 +39,15 @@ pub(crate) struct Step {
     pub(crate) from: Option<RelPath>,
     /// Whether a rename takes everything below along.
     pub(crate) subtree: bool,
+    /// Whether this removes the path.
+    pub(crate) removes: bool,
     /// What.
     pub(crate) action: Action,
 }
 
 impl Step {
     pub(crate) fn new(path: RelPath, action: Action) -> Self {
-        Self { path, from: None, subtree: false, action }
+        Self { path, from: None, subtree: false, removes: false, action }
     }
 }
 
@@ -54,6 +58,9 @@ pub(crate) struct Batch {
     pub(crate) after: Seq,
     /// Changes up to here are covered.
     pub(crate) upto: Seq,
+    /// Whether it was made for one replica that is behind. Changes that moved to the end of the queue meanwhile are
+    /// missing from it.
+    pub(crate) alone: bool,
     /// In the order to be applied.
     pub(crate) steps: Vec<Step>,
 }

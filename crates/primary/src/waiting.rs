@@ -4,13 +4,18 @@
 //! watcher has read its queue until it was empty after the request arrived, every earlier change is in our queue, or
 //! covered by a scan that is waited for too; what remains is to wait for the cursors.
 
+use crate::capture::Flush;
+use crate::guard::GuardState;
+use crate::keeper::Keeper;
 use crate::primary::Parts;
+use crate::rescan::Rescans;
 use crate::status::HeldPath;
 use crate::{Error, Result};
-use fulmar_model::Seq;
-use fulmar_store::Work;
+use fulmar_model::{HeldReason, Seq};
+use fulmar_store::{Queue, Work};
 use std::time::Duration;
 use thiserror::Error as ThisError;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// What was waited for has come.
@@ -67,6 +72,42 @@ enum Standing {
     Held(Vec<HeldPath>),
 }
 
+/// A way to know that everything which has happened is in the queue.
+#[derive(Clone)]
+pub(crate) struct Barrier {
+    /// `None` where nothing is watched.
+    pub(crate) flushes: Option<mpsc::Sender<Flushing>>,
+    pub(crate) rescans: Rescans,
+    pub(crate) queue: Keeper<Queue>,
+}
+
+/// A request to the watcher's supervisor; an answer that is dropped says that the source is gone.
+pub(crate) type Flushing = (Flush, oneshot::Sender<Seq>);
+
+impl Barrier {
+    /// Every path that exists now, and every name it was given before this call, is in the queue at the position this
+    /// gives or before it.
+    pub(crate) async fn pass(&self) -> Result<Seq> {
+        self.flush(Flush::Present).await?;
+        self.settle_scans().await?;
+        self.queue.ask(|queue| queue.last()).await
+    }
+
+    async fn flush(&self, flush: Flush) -> Result<()> {
+        let Some(flushes) = &self.flushes else { return Ok(()) };
+        let (answer, wait) = oneshot::channel();
+        flushes.send((flush, answer)).await.map_err(|_| Error::Gone)?;
+        wait.await.map(drop).map_err(|_| Error::SourceGone)
+    }
+
+    /// Waits until no scan is pending; gives how many there have been.
+    async fn settle_scans(&self) -> Result<u64> {
+        let mut pending = self.rescans.pending();
+        let state = pending.wait_for(|scans| scans.pending == 0).await.map_err(|_| Error::Gone)?;
+        Ok(state.requested)
+    }
+}
+
 impl Parts {
     /// See the head of this file.
     pub(crate) async fn wait(&self, patience: Duration) -> std::result::Result<Waited, WaitError> {
@@ -74,16 +115,20 @@ impl Parts {
         let mut progress = self.progress.subscribe();
         let mut behind = (self.endpoints.first().map(|e| e.name.clone()).unwrap_or_default(), None);
         let all = async {
-            self.flush().await?;
+            self.barrier.flush(Flush::Everything).await.map_err(|error| match error {
+                Error::SourceGone => WaitError::SourceGone,
+                other => other.into(),
+            })?;
             loop {
-                let scans = self.settle_scans().await?;
+                let scans = self.barrier.settle_scans().await?;
                 let target = self.queue.ask(|queue| queue.last()).await?;
-                while let Some(late) = self.first_behind(target).await? {
+                let mut reached = vec![None; self.endpoints.len()];
+                while let Some(late) = self.first_behind(target, &mut reached).await? {
                     behind = late;
                     progress.changed().await.map_err(|_| Error::Gone)?;
                 }
                 // A renamed directory was scanned on the way: what that found belongs to what was asked.
-                if self.settle_scans().await? == scans {
+                if self.barrier.settle_scans().await? == scans {
                     return Ok(Waited { upto: target });
                 }
             }
@@ -97,17 +142,14 @@ impl Parts {
         }
     }
 
-    /// Waits until no scan is pending; gives how many there have been.
-    async fn settle_scans(&self) -> Result<u64> {
-        let mut pending = self.rescans.pending();
-        let state = pending.wait_for(|scans| scans.pending == 0).await.map_err(|_| Error::Gone)?;
-        Ok(state.requested)
-    }
-
-    async fn first_behind(&self, target: Seq) -> std::result::Result<Option<(String, Option<String>)>, WaitError> {
+    async fn first_behind(
+        &self,
+        target: Seq,
+        reached: &mut [Option<i64>],
+    ) -> std::result::Result<Option<(String, Option<String>)>, WaitError> {
         let mut late = None;
-        for (index, endpoint) in self.endpoints.iter().enumerate() {
-            match self.standing(index, target).await? {
+        for ((index, endpoint), reached) in self.endpoints.iter().enumerate().zip(reached) {
+            match self.standing(index, target, reached).await? {
                 Standing::There => {}
                 Standing::Held(held) => return Err(WaitError::Held { replica: endpoint.name.clone(), held }),
                 Standing::Behind { cause } => {
@@ -118,36 +160,44 @@ impl Parts {
         Ok(late)
     }
 
-    async fn standing(&self, index: usize, target: Seq) -> Result<Standing> {
+    /// `reached`: since when the replica's cursor is known to be at the target. What early changes leave to be done was
+    /// written down by then; what is written down later belongs to later changes.
+    async fn standing(&self, index: usize, target: Seq, reached: &mut Option<i64>) -> Result<Standing> {
         let pulse = self.pulses.get(index).map(|pulse| pulse.borrow().clone()).unwrap_or_default();
         let Some(replica) = pulse.replica else { return Ok(Standing::Behind { cause: pulse.error }) };
-        let (cursor, rows) = self
+        let cursor = self
             .queue
             .ask(move |queue| {
-                let cursor = queue.replicas()?.into_iter().find(|row| row.id == replica).and_then(|row| row.cursor);
-                let mut rows = Vec::new();
-                if queue.outstanding_count(replica)?.total() > 0 {
-                    let mut after = None;
-                    loop {
-                        let page = queue.outstanding(replica, after.as_ref(), ROWS)?;
-                        after = page.last().map(|row| row.path.clone());
-                        let full = page.len() == ROWS;
-                        // All of it, whenever it was written down: what is left over of an early change is written down
-                        // when its batch is answered, which may be after the call.
-                        rows.extend(page);
-                        if !full || rows.len() > HELD_MAX {
-                            break;
-                        }
-                    }
-                }
-                Ok::<_, fulmar_store::Error>((cursor, rows))
+                let row = queue.replicas()?.into_iter().find(|row| row.id == replica);
+                Ok::<_, fulmar_store::Error>(row.and_then(|row| row.cursor))
             })
             .await??;
-        let held: Vec<_> = rows.iter().filter_map(held_path).take(HELD_MAX).collect();
+        if cursor.is_some_and(|cursor| cursor >= target) {
+            reached.get_or_insert((self.clock)());
+        }
+        let until = reached.unwrap_or(i64::MAX);
+        let rows = self
+            .queue
+            .ask(move |queue| {
+                let (mut rows, mut after) = (Vec::new(), None);
+                loop {
+                    let page = queue.outstanding(replica, after.as_ref(), ROWS)?;
+                    after = page.last().map(|row| row.path.clone());
+                    let full = page.len() == ROWS;
+                    rows.extend(page.into_iter().filter(|row| row.since_ms <= until));
+                    if !full || rows.len() > HELD_MAX {
+                        break;
+                    }
+                }
+                Ok::<_, fulmar_store::Error>(rows)
+            })
+            .await??;
+        let guard = self.planner.ask(|planner| planner.guard.state()).await?;
+        let held: Vec<_> = rows.iter().filter_map(|row| held_path(row, guard)).take(HELD_MAX).collect();
         if !held.is_empty() {
             return Ok(Standing::Held(held));
         }
-        if rows.is_empty() && cursor.is_some_and(|cursor| cursor >= target) {
+        if rows.is_empty() && reached.is_some() {
             return Ok(Standing::There);
         }
         Ok(Standing::Behind { cause: pulse.error })
@@ -155,10 +205,10 @@ impl Parts {
 }
 
 /// The row as a held path, if it is one.
-pub(crate) fn held_path(row: &fulmar_store::Outstanding) -> Option<HeldPath> {
+pub(crate) fn held_path(row: &fulmar_store::Outstanding, guard: GuardState) -> Option<HeldPath> {
     match row.work {
-        // Due at once: it was approved, and is on its way.
-        Work::Held { .. } if row.retry_ms == 0 => None,
+        // Approved while it was under way: it is looked at again.
+        Work::Held { reason: HeldReason::Approval, .. } if guard == GuardState::Clear => None,
         Work::Held { reason, errno } => {
             Some(HeldPath { path: row.path.clone(), reason, errno, since_ms: row.since_ms })
         }

@@ -105,10 +105,6 @@ impl Committer {
         for (index, prepared) in operations.into_iter().enumerate() {
             let outcome = match prepared.failed {
                 Some(outcome) => outcome,
-                // What is removed may be what a failed operation should have put elsewhere: it is planned again.
-                None if !outcomes.is_empty() && matches!(prepared.operation, Operation::Remove { .. }) => {
-                    Outcome::NeedContent
-                }
                 None => self.applier.apply(prepared.operation, prepared.staged)?,
             };
             if outcome != Outcome::Done {

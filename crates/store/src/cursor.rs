@@ -32,6 +32,8 @@ pub struct Ack<'a> {
     pub add: &'a [Outstanding],
     /// Paths of outstanding work that is done, comparisons left aside. A path in both lists stays outstanding.
     pub done: &'a [RelPath],
+    /// Paths that were removed, with everything below them.
+    pub removed: &'a [RelPath],
     /// A subtree whose comparison is complete.
     pub compared: Option<&'a RelPath>,
 }
@@ -97,6 +99,7 @@ impl Queue {
         let grown = ack.cursor.filter(|given| current.is_none_or(|current| *given > current));
         self.write(|transaction| {
             outstanding::remove(transaction, replica, ack.done)?;
+            outstanding::removed(transaction, replica, ack.removed)?;
             if let Some(subtree) = ack.compared {
                 outstanding::compared(transaction, replica, subtree)?;
             }

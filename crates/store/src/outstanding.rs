@@ -24,6 +24,11 @@ pub enum Work {
     Compare,
     /// It must be planned again right away.
     Again,
+    /// It was found gone, and goes once everything that was noticed until then is there.
+    Gone {
+        /// Whether a person has approved that.
+        approved: bool,
+    },
 }
 
 /// A row of outstanding work.
@@ -39,6 +44,8 @@ pub struct Outstanding {
     pub attempts: u32,
     /// When to try again, in milliseconds since 1970; `i64::MAX`: when something else says so.
     pub retry_ms: i64,
+    /// What is gone and should be under another name waits until the work at this path is done.
+    pub after: Option<RelPath>,
 }
 
 /// Outstanding work of one replica, by kind.
@@ -46,18 +53,22 @@ pub struct Outstanding {
 pub struct OutstandingCount {
     /// Rows of [`Work::Held`].
     pub held: u64,
+    /// Those of them that wait for approval.
+    pub approval: u64,
     /// Rows of [`Work::Content`].
     pub content: u64,
     /// Rows of [`Work::Compare`].
     pub compare: u64,
     /// Rows of [`Work::Again`].
     pub again: u64,
+    /// Rows of [`Work::Gone`].
+    pub gone: u64,
 }
 
 impl OutstandingCount {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.held.saturating_add(self.content).saturating_add(self.compare).saturating_add(self.again)
+        [self.content, self.compare, self.again, self.gone].into_iter().fold(self.held, u64::saturating_add)
     }
 }
 
@@ -65,16 +76,19 @@ const HELD: i64 = 1;
 const CONTENT: i64 = 2;
 const COMPARE: i64 = 3;
 const AGAIN: i64 = 4;
+const GONE: i64 = 5;
+const APPROVED: i64 = 6;
+
+const COLUMNS: &str = "path, work, reason, errno, since, attempts, retry, after";
 
 impl Queue {
     /// A page of a replica's outstanding work, by path, after `after`.
     pub fn outstanding(&self, replica: ReplicaId, after: Option<&RelPath>, rows: usize) -> Result<Vec<Outstanding>> {
         self.read(|connection| {
             connection
-                .prepare_cached(
-                    "SELECT path, work, reason, errno, since, attempts, retry FROM outstanding \
-                     WHERE replica = ?1 AND path >= ?2 ORDER BY path LIMIT ?3",
-                )?
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM outstanding WHERE replica = ?1 AND path >= ?2 ORDER BY path LIMIT ?3"
+                ))?
                 .query_map(params![&replica.0.0[..], column::behind(after), limit(rows)], outstanding)?
                 .collect()
         })
@@ -84,62 +98,148 @@ impl Queue {
     pub fn outstanding_count(&self, replica: ReplicaId) -> Result<OutstandingCount> {
         self.read(|connection| {
             let mut count = OutstandingCount::default();
-            let mut statement =
-                connection.prepare_cached("SELECT work, count(*) FROM outstanding WHERE replica = ?1 GROUP BY work")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT work, count(*), count(*) FILTER (WHERE reason = 10) FROM outstanding \
+                     WHERE replica = ?1 GROUP BY work",
+            )?;
             let mut rows = statement.query([&replica.0.0[..]])?;
             while let Some(row) = rows.next()? {
                 let field = match row.get(0)? {
-                    HELD => &mut count.held,
+                    HELD => {
+                        count.approval = column::count(row, 2)?;
+                        &mut count.held
+                    }
                     CONTENT => &mut count.content,
                     COMPARE => &mut count.compare,
                     AGAIN => &mut count.again,
+                    GONE | APPROVED => &mut count.gone,
                     _ => return Err(column::bad(0, Type::Integer)),
                 };
-                *field = column::count(row, 1)?;
+                *field = field.saturating_add(column::count(row, 1)?);
             }
             Ok(count)
         })
     }
 
-    /// Work of a replica whose time has come, the longest due first.
+    /// Work of a replica whose time has come, the longest due first; what is gone has its own way ([`Self::gone`]).
     pub fn due(&self, replica: ReplicaId, now_ms: i64, rows: usize) -> Result<Vec<Outstanding>> {
         self.read(|connection| {
             connection
-                .prepare_cached(
-                    "SELECT path, work, reason, errno, since, attempts, retry FROM outstanding \
-                     WHERE replica = ?1 AND retry <= ?2 ORDER BY retry, path LIMIT ?3",
-                )?
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM outstanding \
+                     WHERE replica = ?1 AND retry <= ?2 AND work < 5 ORDER BY retry, path LIMIT ?3"
+                ))?
                 .query_map(params![&replica.0.0[..], now_ms, limit(rows)], outstanding)?
                 .collect()
         })
     }
 
-    /// Makes everything that waits for approval due at once, for every replica; gives the number of rows.
+    /// A page of what is gone, by path, after `after`.
+    pub fn gone(&self, replica: ReplicaId, after: Option<&RelPath>, rows: usize) -> Result<Vec<Outstanding>> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM outstanding \
+                     WHERE replica = ?1 AND path >= ?2 AND work IN (5, 6) ORDER BY path LIMIT ?3"
+                ))?
+                .query_map(params![&replica.0.0[..], column::behind(after), limit(rows)], outstanding)?
+                .collect()
+        })
+    }
+
+    /// Content that is not there yet, or must be sent again; and what is gone and waits for work at another path.
+    pub fn unfinished(&self, replica: ReplicaId, rows: usize) -> Result<Unfinished> {
+        self.read(|connection| {
+            let content = connection
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM outstanding WHERE replica = ?1 AND work IN (2, 4) LIMIT ?2"
+                ))?
+                .query_map(params![&replica.0.0[..], limit(rows)], outstanding)?
+                .collect::<rusqlite::Result<_>>()?;
+            let waiting = connection
+                .prepare_cached(
+                    "SELECT gone.path FROM outstanding AS gone JOIN outstanding AS other \
+                     ON other.replica = gone.replica AND other.path = gone.after \
+                     WHERE gone.replica = ?1 AND gone.work IN (5, 6) LIMIT ?2",
+                )?
+                .query_map(params![&replica.0.0[..], limit(rows)], |row| column::path(row, 0))?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(Unfinished { content, waiting })
+        })
+    }
+
+    /// Whether there is outstanding work below a directory.
+    pub fn any_outstanding_below(&self, replica: ReplicaId, directory: &RelPath) -> Result<bool> {
+        let (from, to) = below(directory);
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM outstanding WHERE replica = ?1 AND path > ?2 AND path < ?3 LIMIT 1")?
+                .exists(params![&replica.0.0[..], from, to])
+        })
+    }
+
+    /// Lets everything go that waits for approval, for every replica; gives the number of rows.
     pub fn approve(&mut self) -> Result<u64> {
         self.write(|transaction| {
             let rows = transaction
-                .prepare_cached("UPDATE outstanding SET retry = 0 WHERE reason = 10 AND retry <> 0")?
+                .prepare_cached(
+                    "UPDATE outstanding SET work = 6, reason = NULL, errno = 0, retry = 0 WHERE reason = 10",
+                )?
                 .execute([])?;
             Ok(u64::try_from(rows).unwrap_or(u64::MAX))
         })
     }
 
-    /// Number of rows that wait for approval. What was approved (its `retry_ms` is 0) is not counted.
+    /// What waits for approval although nothing is held back any more (it was planned just before) is looked at again.
+    pub fn reconsider(&mut self, replica: ReplicaId) -> Result<()> {
+        self.write(|transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE outstanding SET work = 5, reason = NULL, errno = 0, retry = 0 \
+                     WHERE replica = ?1 AND reason = 10",
+                )?
+                .execute([&replica.0.0[..]])
+        })?;
+        Ok(())
+    }
+
+    /// Number of rows that wait for approval.
     pub fn held_for_approval(&self) -> Result<u64> {
         self.read(|connection| {
             connection
-                .prepare_cached("SELECT count(*) FROM outstanding WHERE reason = 10 AND retry <> 0")?
+                .prepare_cached("SELECT count(*) FROM outstanding WHERE reason = 10")?
                 .query_row([], |row| column::count(row, 0))
         })
     }
 }
 
-/// Adds or replaces rows; a replaced row keeps `since` and counts one more attempt.
+/// What decides when something that is gone may go.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Unfinished {
+    /// Rows of [`Work::Content`] and [`Work::Again`].
+    pub content: Vec<Outstanding>,
+    /// Paths that are gone and wait for another.
+    pub waiting: Vec<RelPath>,
+}
+
+/// The bytes before and behind everything below a directory.
+fn below(directory: &RelPath) -> (Vec<u8>, Vec<u8>) {
+    match directory.as_bytes() {
+        b"" => (Vec::new(), vec![0xff; 256]),
+        // '0' follows '/'.
+        path => ([path, b"/"].concat(), [path, b"0"].concat()),
+    }
+}
+
+/// Adds or replaces rows; a replaced row keeps `since` and counts one more attempt. A comparison is not replaced by anything
+/// less, what is gone and still is keeps its approval and what it waits for.
 pub(crate) fn add(transaction: &Transaction<'_>, replica: ReplicaId, rows: &[Outstanding]) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO outstanding (replica, path, work, reason, errno, since, attempts, retry) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (replica, path) DO UPDATE SET \
-         work = excluded.work, reason = excluded.reason, errno = excluded.errno, \
+        "INSERT INTO outstanding (replica, path, work, reason, errno, since, attempts, retry, after) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (replica, path) DO UPDATE SET \
+         work = iif(work = 6 AND excluded.work = 5, 6, excluded.work), \
+         after = iif(work IN (5, 6) AND excluded.work = 5, coalesce(excluded.after, after), excluded.after), \
+         reason = excluded.reason, errno = excluded.errno, \
          attempts = min(attempts + 1, 4294967295), retry = excluded.retry \
          WHERE work != 3 OR excluded.work = 3",
     )?;
@@ -149,6 +249,8 @@ pub(crate) fn add(transaction: &Transaction<'_>, replica: ReplicaId, rows: &[Out
             Work::Content => (CONTENT, None, 0),
             Work::Compare => (COMPARE, None, 0),
             Work::Again => (AGAIN, None, 0),
+            Work::Gone { approved: false } => (GONE, None, 0),
+            Work::Gone { approved: true } => (APPROVED, None, 0),
         };
         statement.execute(params![
             &replica.0.0[..],
@@ -158,7 +260,8 @@ pub(crate) fn add(transaction: &Transaction<'_>, replica: ReplicaId, rows: &[Out
             errno,
             row.since_ms,
             row.attempts,
-            row.retry_ms
+            row.retry_ms,
+            row.after.as_ref().map(RelPath::as_bytes)
         ])?;
     }
     Ok(())
@@ -170,6 +273,18 @@ pub(crate) fn remove(transaction: &Transaction<'_>, replica: ReplicaId, paths: &
         transaction.prepare_cached("DELETE FROM outstanding WHERE replica = ?1 AND path = ?2 AND work != 3")?;
     for path in paths {
         statement.execute(params![&replica.0.0[..], path.as_bytes()])?;
+    }
+    Ok(())
+}
+
+/// Deletes what is said to be gone at and below paths that were removed: it went with them.
+pub(crate) fn removed(transaction: &Transaction<'_>, replica: ReplicaId, paths: &[RelPath]) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "DELETE FROM outstanding WHERE replica = ?1 AND (path = ?2 OR (path > ?3 AND path < ?4)) AND work IN (5, 6)",
+    )?;
+    for path in paths {
+        let (from, to) = below(path);
+        statement.execute(params![&replica.0.0[..], path.as_bytes(), from, to])?;
     }
     Ok(())
 }
@@ -193,6 +308,8 @@ fn outstanding(row: &Row<'_>) -> rusqlite::Result<Outstanding> {
         CONTENT => Work::Content,
         COMPARE => Work::Compare,
         AGAIN => Work::Again,
+        GONE => Work::Gone { approved: false },
+        APPROVED => Work::Gone { approved: true },
         _ => return Err(column::bad(1, Type::Integer)),
     };
     Ok(Outstanding {
@@ -201,5 +318,6 @@ fn outstanding(row: &Row<'_>) -> rusqlite::Result<Outstanding> {
         since_ms: row.get(4)?,
         attempts: row.get(5)?,
         retry_ms: row.get(6)?,
+        after: column::path_or_null(row, 7)?,
     })
 }

@@ -114,7 +114,7 @@ impl Plan<'_> {
             _ => Box::default(),
         };
         if stat.kind == Kind::Symlink && link_target.is_empty() {
-            return self.gone(path.clone());
+            return self.gone(path.clone(), Have::Unknown);
         }
         let record = Record { stat: *stat, settled: false, ..known };
         let xattrs = self.xattrs(path, stat.kind);

@@ -1,5 +1,6 @@
 //! A comparison under way: pages that wait for an answer, then the paths only the replica has.
 
+use super::flight::Left;
 use super::visit::{ASKED_MAX, Visit};
 use crate::listing::{Listed, Lister};
 use crate::plan::Have;
@@ -7,7 +8,7 @@ use crate::status::ReplicaState;
 use crate::{Error, Result};
 use fulmar_link::Lane;
 use fulmar_model::{HeldReason, Name, RelPath};
-use fulmar_store::{Outstanding, Work};
+use fulmar_store::Work;
 use fulmar_wire::{FromPrimary, Page, Want};
 use std::collections::HashMap;
 use tokio::sync::mpsc::{self, Receiver};
@@ -18,12 +19,16 @@ pub(super) const PAGES_MAX: usize = 8;
 /// Its state.
 pub(super) struct Comparing {
     pub(super) subtree: RelPath,
+    /// Since when it is known to be needed, in milliseconds since 1970.
+    pub(super) since_ms: i64,
     pub(super) pages: Receiver<Listed>,
     /// By number: the directory and its names.
     pub(super) unanswered: HashMap<u32, (RelPath, Vec<Name>)>,
     pub(super) stage: Stage,
-    /// Whether it must be made again: the directory could not be read, or was found missing after it was passed.
+    /// Whether it must be made again: the directory was found missing after it was passed.
     pub(super) again: bool,
+    /// Why the subtree itself cannot be read.
+    pub(super) unreadable: Option<i32>,
 }
 
 /// How far it is.
@@ -49,7 +54,7 @@ impl Visit<'_> {
             && self.comparing.as_ref().is_some_and(|c| c.stage == Stage::Listing && c.unanswered.len() < PAGES_MAX)
     }
 
-    pub(super) async fn begin_comparison(&mut self, subtree: RelPath) -> Result<()> {
+    pub(super) async fn begin_comparison(&mut self, subtree: RelPath, since_ms: i64) -> Result<()> {
         let catalog = self.session.planner.ask(|planner| planner.catalog.reader()).await??;
         let (pages_in, pages) = mpsc::channel(PAGES_MAX);
         let lister = Lister {
@@ -71,7 +76,15 @@ impl Visit<'_> {
             self.asked.push_back((subtree.clone(), Have::Unknown));
         }
         let stage = Stage::Listing;
-        self.comparing = Some(Comparing { subtree, pages, unanswered: HashMap::new(), stage, again: false });
+        self.comparing = Some(Comparing {
+            subtree,
+            since_ms,
+            pages,
+            unanswered: HashMap::new(),
+            stage,
+            again: false,
+            unreadable: None,
+        });
         self.session.pulse.send_modify(|pulse| {
             pulse.state = ReplicaState::Comparing;
             (pulse.listed, pulse.listing_ended) = (0, false);
@@ -91,12 +104,11 @@ impl Visit<'_> {
                 self.sender.send(Lane::Urgent, FromPrimary::Page(page).encode()?).await?;
                 self.session.pulse.send_modify(|pulse| pulse.listed += count);
             }
+            Listed::Unreadable { path, errno } if path == comparing.subtree => comparing.unreadable = Some(errno),
             Listed::Unreadable { path, errno } => {
-                comparing.again |= path == comparing.subtree;
                 let now = (self.session.clock)();
-                let work = Work::Held { reason: HeldReason::Unreadable, errno };
-                let held = Outstanding { path, work, since_ms: now, attempts: 0, retry_ms: now + 60_000 };
-                self.acknowledge(None, vec![held], Vec::new()).await?;
+                let held = unreadable(errno, now).at(path, comparing.since_ms);
+                self.acknowledge(None, vec![held], Vec::new(), Vec::new()).await?;
             }
             Listed::End { entries } => {
                 comparing.stage = Stage::Settling;
@@ -149,7 +161,7 @@ impl Visit<'_> {
 
     /// Takes the comparison a stage further once everything it asked for has landed.
     pub(super) async fn step_comparison(&mut self) -> Result<bool> {
-        let flying = self.flights.iter().any(|flight| flight.comparing);
+        let flying = self.flights.iter().any(|flight| flight.errand.comparing);
         let Some(comparing) = self.comparing.as_mut() else { return Ok(false) };
         if flying || !comparing.unanswered.is_empty() || !self.asked.is_empty() {
             return Ok(false);
@@ -165,9 +177,11 @@ impl Visit<'_> {
                 FromPrimary::Extras { after }
             }
             Stage::Over => {
-                let over = self.comparing.take().map(|over| (over.subtree, over.again));
-                if let Some((subtree, false)) = over {
-                    self.compared_whole(subtree).await?;
+                if let Some(over) = self.comparing.take().filter(|over| !over.again) {
+                    let now = (self.session.clock)();
+                    let left =
+                        over.unreadable.map(|errno| unreadable(errno, now).at(over.subtree.clone(), over.since_ms));
+                    self.compared_whole(over.subtree, left).await?;
                 }
                 self.due = true;
                 self.session.pulse.send_modify(|pulse| pulse.state = ReplicaState::Live);
@@ -179,4 +193,9 @@ impl Visit<'_> {
         self.sender.send(Lane::Urgent, message.encode()?).await?;
         Ok(true)
     }
+}
+
+/// A directory that cannot be read is held, and tried again after a minute.
+fn unreadable(errno: i32, now_ms: i64) -> Left {
+    Left::new(Work::Held { reason: HeldReason::Unreadable, errno }, now_ms + 60_000)
 }

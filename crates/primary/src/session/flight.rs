@@ -14,22 +14,48 @@ const AGAIN_MS: i64 = 200;
 /// Pause before content is sent again while a comparison is under way.
 const COMPARING_MS: i64 = 500;
 
-/// How long the old name of a failed rename waits for the new one at most.
-const AFTER_MS: i64 = 600_000;
-
 /// A batch under way.
 pub(super) struct Flight {
     pub(super) number: u64,
-    /// The replica's position once it is durable.
-    pub(super) position: Option<Seq>,
+    pub(super) errand: Errand,
     /// One step for every operation, in order.
     pub(super) operated: Vec<Step>,
     /// Work that is known already to be left over.
-    pub(super) left: BTreeMap<RelPath, (Work, i64)>,
-    /// Paths this batch was to settle.
+    pub(super) left: BTreeMap<RelPath, Left>,
+}
+
+/// What a batch is for.
+#[derive(Default)]
+pub(super) struct Errand {
+    /// The replica's position once it is durable.
+    pub(super) position: Option<Seq>,
+    /// Paths of outstanding work that it is to settle.
     pub(super) asked: Vec<RelPath>,
+    /// Since when that work is known, in milliseconds since 1970: what it leaves over is as old.
+    pub(super) since_ms: Option<i64>,
     /// Whether the comparison under way waits for it.
     pub(super) comparing: bool,
+}
+
+/// Work left over at a path.
+#[derive(Clone, Debug)]
+pub(super) struct Left {
+    pub(super) work: Work,
+    pub(super) retry_ms: i64,
+    /// See [`Outstanding::after`].
+    pub(super) after: Option<RelPath>,
+}
+
+impl Left {
+    pub(super) fn new(work: Work, retry_ms: i64) -> Self {
+        Self { work, retry_ms, after: None }
+    }
+
+    /// As a row.
+    pub(super) fn at(self, path: RelPath, since_ms: i64) -> Outstanding {
+        let Self { work, retry_ms, after } = self;
+        Outstanding { path, work, since_ms, attempts: 0, retry_ms, after }
+    }
 }
 
 /// What is to be written down.
@@ -39,27 +65,27 @@ pub(super) struct Landed {
     pub(super) done: Vec<RelPath>,
     /// Settled by an operation.
     pub(super) applied: Vec<RelPath>,
-    /// Names that go once another is there: the other first.
-    pub(super) waiting: Vec<(RelPath, RelPath)>,
+    /// Removed, or renamed away.
+    pub(super) removed: Vec<RelPath>,
 }
 
 impl Flight {
     /// Sorts steps into operations to be sent and work that is left over.
-    pub(super) fn new(number: u64, position: Option<Seq>, steps: Vec<Step>, now_ms: i64) -> Self {
-        let mut flight =
-            Self { number, position, operated: Vec::new(), left: BTreeMap::new(), asked: Vec::new(), comparing: false };
+    pub(super) fn new(number: u64, errand: Errand, steps: Vec<Step>, now_ms: i64) -> Self {
+        let mut flight = Self { number, errand, operated: Vec::new(), left: BTreeMap::new() };
         for step in steps {
-            let work = match step.action {
+            let left = match step.action {
                 Action::Operate { .. } => {
                     flight.operated.push(step);
                     continue;
                 }
-                Action::Large => (Work::Content, 0),
-                Action::Compare => (Work::Compare, 0),
-                Action::Again => (Work::Again, now_ms + AGAIN_MS),
-                Action::Hold { reason, errno } => (Work::Held { reason, errno }, retry_ms(reason, 0, now_ms)),
+                Action::Large => Left::new(Work::Content, 0),
+                Action::Compare => Left::new(Work::Compare, 0),
+                Action::Again => Left::new(Work::Again, now_ms + AGAIN_MS),
+                Action::Gone => Left::new(GONE, 0),
+                Action::Hold { reason, errno } => Left::new(Work::Held { reason, errno }, retry_ms(reason, 0, now_ms)),
             };
-            flight.left.insert(step.path, work);
+            flight.left.insert(step.path, left);
         }
         flight
     }
@@ -72,53 +98,56 @@ impl Flight {
         patience: Patience,
         now_ms: i64,
     ) -> Option<Landed> {
-        let mut done = std::mem::take(&mut self.asked);
-        let (mut applied, mut waiting) = (Vec::new(), Vec::new());
+        let mut done = std::mem::take(&mut self.errand.asked);
+        let (mut applied, mut removed) = (Vec::new(), Vec::new());
         let mut failed = BTreeMap::new();
         for (index, outcome) in outcomes {
             failed.insert(usize::try_from(*index).ok().filter(|index| *index < self.operated.len())?, *outcome);
         }
         for (index, step) in self.operated.into_iter().enumerate() {
             let outcome = failed.get(&index).copied().unwrap_or(Outcome::Done);
-            let new_name = step.path.clone();
             let tried = attempts.get(&step.path).copied().unwrap_or(0);
-            let mut leave = |path: RelPath, work: Work, retry_ms: i64| {
-                // A comparison covers whatever else there is to do at the path.
-                let known = self.left.get(&path).is_some_and(|(known, _)| *known == Work::Compare);
-                if !known {
-                    self.left.insert(path, (work, retry_ms));
-                }
-            };
-            match outcome {
+            let (at, left) = match outcome {
                 Outcome::Done => {
+                    // What is below a renamed directory has a new name, and is still there.
+                    removed.extend(step.from.filter(|_| !step.subtree));
+                    removed.extend(step.removes.then(|| step.path.clone()));
                     applied.push(step.path.clone());
                     done.push(step.path);
                     continue;
                 }
-                Outcome::NeedContent => leave(step.path, Work::Again, now_ms + pause_ms(tried, patience)),
+                Outcome::NeedContent if step.removes => (step.path, Left::new(GONE, 0)),
+                Outcome::NeedContent => (step.path, Left::new(Work::Again, now_ms + pause_ms(tried, patience))),
                 Outcome::NeedCompare { depth } => {
                     // The rename's new name included: what is below it is compared.
-                    leave(step.path.prefix(depth.into()), Work::Compare, 0);
+                    let at = step.path.prefix(depth.into());
                     done.push(step.path);
+                    (at, Left::new(Work::Compare, 0))
                 }
                 Outcome::Held { reason, errno } => {
-                    leave(step.path, Work::Held { reason, errno }, retry_ms(reason, tried, now_ms));
+                    (step.path, Left::new(Work::Held { reason, errno }, retry_ms(reason, tried, now_ms)))
                 }
-            }
+            };
             if let Some(from) = step.from {
-                // Not before the new name is there, whose success calls it up: one of the two must always exist.
-                leave(from.clone(), Work::Again, now_ms + AFTER_MS);
-                waiting.push((new_name, from));
+                // Not before the new name is there: one of the two must always exist.
+                self.left.insert(from, Left { after: Some(at.clone()), ..Left::new(GONE, 0) });
+            }
+            // A comparison covers whatever else there is to do at the path.
+            if self.left.get(&at).is_none_or(|known| known.work != Work::Compare) {
+                self.left.insert(at, left);
             }
         }
-        done.retain(|path| !self.left.contains_key(path));
-        let left = self.left.into_iter();
-        let left = left
-            .map(|(path, (work, retry_ms))| Outstanding { path, work, since_ms: now_ms, attempts: 0, retry_ms })
-            .collect();
-        Some(Landed { left, done, applied, waiting })
+        // What was applied and must be done once more begins anew; everything else is as old as what it comes from.
+        let since_ms = self.errand.since_ms.unwrap_or(now_ms);
+        let since = |path: &RelPath| if applied.contains(path) { now_ms } else { since_ms };
+        done.retain(|path| !self.left.contains_key(path) || applied.contains(path));
+        let left = self.left.into_iter().map(|(path, left)| (since(&path), path, left));
+        let left = left.map(|(since_ms, path, left)| left.at(path, since_ms)).collect();
+        Some(Landed { left, done, applied, removed })
     }
 }
+
+const GONE: Work = Work::Gone { approved: false };
 
 /// Whether retries should wait for something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

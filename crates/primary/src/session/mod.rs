@@ -2,10 +2,11 @@
 //! replica.
 //!
 //! Reading order: this file (reaching it, again and again), `visit` (one connection), `flight` (a batch under way), `comparing`
-//! (a comparison under way).
+//! (a comparison under way), `removals` (what is gone).
 
 mod comparing;
 mod flight;
+mod removals;
 mod visit;
 
 use crate::clock::Clock;
@@ -13,6 +14,7 @@ use crate::error::chain;
 use crate::keeper::Keeper;
 use crate::planner::Planner;
 use crate::status::{Pulse, ReplicaState};
+use crate::waiting::Barrier;
 use crate::{Error, Result};
 use fulmar_link::{Invocation, Link, pair};
 use fulmar_model::{Filter, RelPath, Seq};
@@ -63,6 +65,7 @@ pub(crate) struct Session {
     pub(crate) planner: Keeper<Planner>,
     pub(crate) filter: Filter,
     pub(crate) last: watch::Receiver<Seq>,
+    pub(crate) barrier: Barrier,
     /// Changes when the source was gone and is back.
     pub(crate) restarts: watch::Receiver<u64>,
     pub(crate) pulse: watch::Sender<Pulse>,

@@ -5,9 +5,11 @@
 //! Bounds: [`FLIGHTS_MAX`] batches and [`PAGES_MAX`] pages without an answer, [`ASKED_MAX`] paths waiting to be planned.
 
 use super::comparing::Comparing;
-use super::flight::{Flight, Patience};
+use super::flight::{Errand, Flight, Left, Patience};
+use super::removals::Removals;
 use super::{Session, Until};
 use crate::chunks::{Delivered, Delivery, Parcel, Shipper};
+use crate::guard::GuardState;
 use crate::plan::Have;
 use crate::planner::Asked;
 use crate::status::ReplicaState;
@@ -15,10 +17,10 @@ use crate::step::{Action, Step};
 use crate::{Error, Result};
 use fulmar_link::{Lane, Link, Receiver, Sender};
 use fulmar_model::{HeldReason, Kind, RelPath, ReplicaId, Seq};
-use fulmar_store::{Ack, Outstanding, Work};
+use fulmar_store::{Ack, Outstanding, OutstandingCount, Work};
 use fulmar_tree::Tree;
 use fulmar_wire::{FromPrimary, FromReplica, Welcome};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -47,18 +49,16 @@ pub(super) struct Visit<'a> {
     pub(super) sender: Sender,
     inbox: mpsc::Receiver<Result<FromReplica>>,
     /// Changes up to here were sent.
-    position: Seq,
+    pub(super) position: Seq,
     pub(super) flights: VecDeque<Flight>,
-    next_batch: u64,
+    pub(super) next_batch: u64,
     /// What the comparison under way found to differ.
     pub(super) asked: VecDeque<Asked>,
     /// What is tried again. Apart from `asked`: a comparison may not wait for retries, which may wait for it.
     retries: VecDeque<Asked>,
-    /// Paths of outstanding work that is under way.
-    busy: HashSet<RelPath>,
+    /// Paths of outstanding work that is under way, and since when it is known.
+    busy: HashMap<RelPath, i64>,
     attempts: HashMap<RelPath, u32>,
-    /// Old names that go once the new one is there, by the new name.
-    waiting: HashMap<RelPath, RelPath>,
     /// Directory renames that were sent and not answered, with their batch.
     moves: VecDeque<(u64, RelPath, RelPath)>,
     pub(super) comparing: Option<Comparing>,
@@ -68,7 +68,8 @@ pub(super) struct Visit<'a> {
     next_stream: u64,
     /// Whether there may be work that is due.
     pub(super) due: bool,
-    outstanding: u64,
+    pub(super) outstanding: OutstandingCount,
+    pub(super) removals: Removals,
     heard: Instant,
     asked_alive: bool,
 }
@@ -112,9 +113,8 @@ impl<'a> Visit<'a> {
             next_batch: 1,
             asked: VecDeque::new(),
             retries: VecDeque::new(),
-            busy: HashSet::new(),
+            busy: HashMap::new(),
             attempts: HashMap::new(),
-            waiting: HashMap::new(),
             moves: VecDeque::new(),
             comparing: None,
             next_page: 0,
@@ -122,12 +122,13 @@ impl<'a> Visit<'a> {
             deliveries,
             next_stream: 1,
             due: true,
-            outstanding: 0,
+            outstanding: OutstandingCount::default(),
+            removals: Removals::new(),
             heard: Instant::now(),
             asked_alive: false,
         };
         if visit.session.would.is_some() {
-            visit.begin_comparison(RelPath::root()).await?;
+            visit.begin_comparison(RelPath::root(), 0).await?;
         }
         visit.run().await
     }
@@ -156,6 +157,7 @@ impl<'a> Visit<'a> {
                 delivery = self.deliveries.recv() => {
                     self.delivered(delivery.ok_or(Error::Gone)?).await?;
                 }
+                () = self.removals.flushed() => {}
                 listed = next_page => self.listed(listed.ok_or(Error::Gone)?).await?,
                 _ = self.session.restarts.changed() => return Err(Error::SourceGone),
                 changed = self.session.last.changed() => changed.map_err(|_| Error::Gone)?,
@@ -180,6 +182,9 @@ impl<'a> Visit<'a> {
             if self.ship_changes().await? || self.ship_asked().await? || self.step_comparison().await? {
                 continue;
             }
+            if self.ship_removals().await? {
+                continue;
+            }
             return Ok(());
         }
     }
@@ -195,7 +200,10 @@ impl<'a> Visit<'a> {
             return Ok(false);
         };
         self.position = batch.upto;
-        self.send(batch.steps.clone(), Some(batch.upto), Vec::new(), false).await?;
+        if batch.alone {
+            self.removals.note_gap();
+        }
+        self.send(batch.steps.clone(), Errand { position: Some(batch.upto), ..Errand::default() }).await?;
         Ok(true)
     }
 
@@ -215,17 +223,16 @@ impl<'a> Visit<'a> {
         if taken == 0 {
             return Ok(false);
         }
-        self.send(steps, None, paths.into_iter().take(taken).collect(), !retrying).await?;
+        let asked: Vec<_> = paths.into_iter().take(taken).collect();
+        let since_ms = match &self.comparing {
+            Some(comparing) if !retrying => Some(comparing.since_ms),
+            _ => asked.iter().filter_map(|path| self.busy.get(path)).min().copied(),
+        };
+        self.send(steps, Errand { asked, since_ms, comparing: !retrying, ..Errand::default() }).await?;
         Ok(true)
     }
 
-    async fn send(
-        &mut self,
-        steps: Vec<Step>,
-        position: Option<Seq>,
-        asked: Vec<RelPath>,
-        comparing: bool,
-    ) -> Result<()> {
+    pub(super) async fn send(&mut self, steps: Vec<Step>, errand: Errand) -> Result<()> {
         if let Some(would) = &self.session.would {
             for step in steps {
                 if let Action::Operate { word, .. } = &step.action {
@@ -237,10 +244,9 @@ impl<'a> Visit<'a> {
             }
             return Ok(());
         }
-        let mut flight = Flight::new(self.next_batch, position, steps, (self.session.clock)());
-        self.note_moves(&mut flight);
-        flight.asked.extend(asked);
-        flight.comparing = comparing;
+        let position = errand.position;
+        let mut flight = Flight::new(self.next_batch, errand, steps, (self.session.clock)());
+        self.note_moves(&mut flight).await?;
         self.next_batch += 1;
         let mut bytes = 0;
         for step in &flight.operated {
@@ -259,15 +265,21 @@ impl<'a> Visit<'a> {
     }
 
     /// What is left over below a directory means nothing once it is renamed: the subtree is compared under its new name.
-    fn note_moves(&mut self, flight: &mut Flight) {
-        let leftovers = self.outstanding > 0 || !self.busy.is_empty() || !flight.left.is_empty();
-        for step in flight.operated.iter().filter(|step| step.subtree) {
-            let Some(from) = &step.from else { continue };
+    async fn note_moves(&mut self, flight: &mut Flight) -> Result<()> {
+        let renamed = flight.operated.iter().filter(|step| step.subtree);
+        let moves: Vec<_> = renamed.filter_map(|step| Some((step.from.clone()?, step.path.clone()))).collect();
+        for (from, to) in moves {
+            let (replica, at) = (self.replica, from.clone());
+            let below = |path: &RelPath| path.starts_with(&from) && *path != from;
+            let leftovers = self.busy.keys().any(below)
+                || flight.left.keys().any(below)
+                || self.session.queue.ask(move |queue| queue.any_outstanding_below(replica, &at)).await??;
             if leftovers {
-                flight.left.insert(step.path.clone(), (Work::Compare, 0));
+                flight.left.insert(to.clone(), Left::new(Work::Compare, 0));
             }
-            self.moves.push_back((flight.number, from.clone(), step.path.clone()));
+            self.moves.push_back((flight.number, from, to));
         }
+        Ok(())
     }
 
     /// The same for what turns out to be left over by a batch that was sent before the rename, or with it.
@@ -278,14 +290,13 @@ impl<'a> Visit<'a> {
             for (number, from, to) in &self.moves {
                 if let Some(below) = path.strip(from).filter(|_| *number >= batch) {
                     path = below.under(to);
-                    compare.push(to.clone());
+                    compare.push((to.clone(), row.since_ms));
                 }
             }
         }
-        let since_ms = (self.session.clock)();
-        for path in compare {
+        for (path, since_ms) in compare {
             left.retain(|row| row.path != path);
-            left.push(Outstanding { path, work: Work::Compare, since_ms, attempts: 0, retry_ms: 0 });
+            left.push(Left::new(Work::Compare, 0).at(path, since_ms));
         }
         while self.moves.front().is_some_and(|(number, ..)| *number <= batch) {
             self.moves.pop_front();
@@ -317,8 +328,9 @@ impl<'a> Visit<'a> {
         quarantined: u64,
     ) -> Result<()> {
         let operations = flight.operated.len() as u64;
-        let (position, batch) = (flight.position, flight.number);
-        let paths: Vec<_> = flight.asked.iter().chain(flight.operated.iter().map(|step| &step.path)).cloned().collect();
+        let (position, batch) = (flight.errand.position, flight.number);
+        let paths: Vec<_> =
+            flight.errand.asked.iter().chain(flight.operated.iter().map(|step| &step.path)).cloned().collect();
         let patience = if self.comparing.is_some() { Patience::Comparing } else { Patience::None };
         let landed = flight.land(outcomes, &self.attempts, patience, (self.session.clock)());
         let mut landed = landed.ok_or(Error::Protocol("an outcome of an operation that was not sent"))?;
@@ -326,25 +338,18 @@ impl<'a> Visit<'a> {
         for path in paths {
             self.busy.remove(&path);
         }
-        let now_ms = (self.session.clock)();
         for path in &landed.applied {
             self.attempts.remove(path);
-            // A directory is there when it has been compared, not before.
-            let compared = self.outstanding > 0 && self.is_directory(path);
-            if let Some(from) = if compared { None } else { self.waiting.remove(path) } {
-                let work = Work::Again;
-                landed.left.push(Outstanding { path: from, work, since_ms: now_ms, attempts: 0, retry_ms: now_ms });
-            }
         }
-        self.waiting.extend(landed.waiting);
         self.due |= !landed.left.is_empty();
         if let Some(comparing) = &mut self.comparing {
             // Found missing again after it was passed: once more from the start.
             let at = &comparing.subtree;
             comparing.again |= landed.left.iter().any(|left| left.work == Work::Compare && left.path == *at);
         }
-        let done = if self.outstanding > 0 { landed.done } else { Vec::new() };
-        self.acknowledge(position, landed.left, done).await?;
+        let any = self.outstanding.total() > 0;
+        let (done, removed) = if any { (landed.done, landed.removed) } else { (Vec::new(), Vec::new()) };
+        self.acknowledge(position, landed.left, done, removed).await?;
         self.session.pulse.send_modify(|pulse| {
             pulse.done += operations;
             pulse.quarantined = quarantined;
@@ -358,37 +363,42 @@ impl<'a> Visit<'a> {
         cursor: Option<Seq>,
         add: Vec<Outstanding>,
         done: Vec<RelPath>,
+        removed: Vec<RelPath>,
     ) -> Result<()> {
         let replica = self.replica;
-        if self.session.would.is_some() || (cursor.is_none() && add.is_empty() && done.is_empty()) {
+        let nothing = cursor.is_none() && add.is_empty() && done.is_empty() && removed.is_empty();
+        if self.session.would.is_some() || nothing {
+            return Ok(());
+        }
+        self.removals.note(&add);
+        self.outstanding = self
+            .session
+            .queue
+            .ask(move |queue| {
+                let ack = Ack { cursor, add: &add, done: &done, removed: &removed, compared: None };
+                queue.acknowledge(replica, ack)?;
+                queue.outstanding_count(replica)
+            })
+            .await??;
+        Ok(())
+    }
+
+    /// A subtree was compared from end to end, or cannot be.
+    pub(super) async fn compared_whole(&mut self, subtree: RelPath, left: Option<Outstanding>) -> Result<()> {
+        let replica = self.replica;
+        if self.session.would.is_some() {
             return Ok(());
         }
         self.outstanding = self
             .session
             .queue
             .ask(move |queue| {
-                queue.acknowledge(replica, Ack { cursor, add: &add, done: &done, compared: None })?;
-                queue.outstanding_count(replica).map(|count| count.total())
+                let add: Vec<_> = left.into_iter().collect();
+                queue.acknowledge(replica, Ack { compared: Some(&subtree), add: &add, ..Ack::default() })?;
+                queue.outstanding_count(replica)
             })
             .await??;
         Ok(())
-    }
-
-    /// A subtree was compared from end to end.
-    pub(super) async fn compared_whole(&mut self, subtree: RelPath) -> Result<()> {
-        let replica = self.replica;
-        if self.session.would.is_some() {
-            return Ok(());
-        }
-        let there: Vec<_> = self.waiting.keys().filter(|to| to.starts_with(&subtree)).cloned().collect();
-        let gone = there.iter().filter_map(|to| self.waiting.remove(to));
-        let now_ms = (self.session.clock)();
-        let again = |path| Outstanding { path, work: Work::Again, since_ms: now_ms, attempts: 0, retry_ms: now_ms };
-        let add: Vec<_> = gone.map(again).collect();
-        let ack = move |queue: &mut fulmar_store::Queue| {
-            queue.acknowledge(replica, Ack { compared: Some(&subtree), add: &add, ..Ack::default() })
-        };
-        Ok(self.session.queue.ask(ack).await??)
     }
 
     /// Puts outstanding work that is due to work.
@@ -397,12 +407,17 @@ impl<'a> Visit<'a> {
         if self.session.would.is_some() {
             return Ok(());
         }
+        let clear = self.outstanding.approval > 0
+            && self.session.planner.ask(|planner| planner.guard.state()).await? == GuardState::Clear;
         let rows = self
             .session
             .queue
             .ask(move |queue| {
-                let count = queue.outstanding_count(replica)?.total();
-                let rows = if count > 0 { queue.due(replica, now, ASKED_MAX)? } else { Vec::new() };
+                if clear {
+                    queue.reconsider(replica)?;
+                }
+                let count = queue.outstanding_count(replica)?;
+                let rows = if count.total() > 0 { queue.due(replica, now, ASKED_MAX)? } else { Vec::new() };
                 Ok::<_, fulmar_store::Error>((count, rows))
             })
             .await??;
@@ -410,7 +425,7 @@ impl<'a> Visit<'a> {
         self.outstanding = count;
         let delay_max = i64::try_from(self.session.delay_max.as_millis()).unwrap_or(i64::MAX);
         for row in rows {
-            if self.busy.contains(&row.path) {
+            if self.busy.contains_key(&row.path) {
                 continue;
             }
             let torn = now - row.since_ms > delay_max;
@@ -419,21 +434,17 @@ impl<'a> Visit<'a> {
                 Work::Held { .. } if self.session.until == Until::InSync && row.attempts > 0 => continue,
                 Work::Compare => {
                     if self.comparing.is_none() {
-                        self.begin_comparison(row.path).await?;
+                        self.begin_comparison(row.path, row.since_ms).await?;
                     }
                     continue;
                 }
                 Work::Held { reason: HeldReason::Unreadable, .. } if self.is_directory(&row.path) => {
                     if self.comparing.is_none() {
-                        self.begin_comparison(row.path).await?;
+                        self.begin_comparison(row.path, row.since_ms).await?;
                     }
                     continue;
                 }
                 Work::Held { .. } => self.retries.push_back((row.path.clone(), Have::Unknown)),
-                // Its other name may be what a comparison is about to bring.
-                Work::Again if self.comparing.is_some() && self.tree.stat(&row.path).is_ok_and(|s| s.is_none()) => {
-                    continue;
-                }
                 Work::Again if torn => self.retries.push_back((row.path.clone(), Have::NothingTorn)),
                 Work::Again => self.retries.push_back((row.path.clone(), Have::Nothing)),
                 Work::Content => {
@@ -444,12 +455,14 @@ impl<'a> Visit<'a> {
                     self.next_stream += 1;
                     self.parcels.send(parcel).map_err(|_| Error::Gone)?;
                     self.attempts.insert(row.path.clone(), SHIPPING);
-                    self.busy.insert(row.path);
+                    self.busy.insert(row.path, row.since_ms);
                     continue;
                 }
+                // `removals` has them.
+                Work::Gone { .. } => continue,
             }
             self.attempts.insert(row.path.clone(), row.attempts + 1);
-            self.busy.insert(row.path);
+            self.busy.insert(row.path, row.since_ms);
         }
         Ok(())
     }
@@ -468,23 +481,22 @@ impl<'a> Visit<'a> {
         self.attempts.remove(&path);
         self.due = true;
         let now = (self.session.clock)();
-        let leave =
-            |work, retry_ms| vec![Outstanding { path: path.clone(), work, since_ms: now, attempts: 0, retry_ms }];
+        let leave = |work, retry_ms| vec![Left::new(work, retry_ms).at(path.clone(), now)];
         let (content, torn) = match result {
             Delivered::Whole(content) => (content, false),
             Delivered::Torn(content) => (content, true),
             Delivered::Moving => {
                 self.busy.remove(&path);
-                return self.acknowledge(None, leave(Work::Content, now + 1000), Vec::new()).await;
+                return self.acknowledge(None, leave(Work::Content, now + 1000), Vec::new(), Vec::new()).await;
             }
             Delivered::Changed => {
                 self.busy.remove(&path);
-                return self.acknowledge(None, leave(Work::Again, now), Vec::new()).await;
+                return self.acknowledge(None, leave(Work::Again, now), Vec::new(), Vec::new()).await;
             }
             Delivered::Unreadable(errno) => {
                 self.busy.remove(&path);
                 let work = Work::Held { reason: HeldReason::Unreadable, errno };
-                return self.acknowledge(None, leave(work, now + 1000), Vec::new()).await;
+                return self.acknowledge(None, leave(work, now + 1000), Vec::new(), Vec::new()).await;
             }
         };
         let (asked, replica) = (path.clone(), self.replica);
@@ -497,7 +509,8 @@ impl<'a> Visit<'a> {
         if torn {
             steps.push(Step::new(path.clone(), Action::Again));
         }
-        self.send(steps, None, vec![path], false).await
+        let since_ms = self.busy.get(&path).copied();
+        self.send(steps, Errand { asked: vec![path], since_ms, ..Errand::default() }).await
     }
 
     /// Whether nothing is left but what is held.
@@ -511,7 +524,7 @@ impl<'a> Visit<'a> {
         }
         let replica = self.replica;
         let count = self.session.queue.ask(move |queue| queue.outstanding_count(replica)).await??;
-        Ok(count.content + count.compare + count.again == 0)
+        Ok(count.content + count.compare + count.again + count.gone == 0)
     }
 
     async fn listen_for_silence(&mut self) -> Result<()> {
@@ -574,9 +587,8 @@ async fn resume(session: &Session, welcome: &Welcome) -> Result<Seq> {
             // What is queued up to here was noticed before the comparison looks: it is covered.
             let start = queue.last();
             queue.reset_cursor(replica)?;
-            let whole =
-                Outstanding { path: RelPath::root(), work: Work::Compare, since_ms: now, attempts: 0, retry_ms: 0 };
-            queue.acknowledge(replica, Ack { cursor: Some(start), add: &[whole], done: &[], compared: None })?;
+            let whole = Left::new(Work::Compare, 0).at(RelPath::root(), now);
+            queue.acknowledge(replica, Ack { cursor: Some(start), add: &[whole], ..Ack::default() })?;
             Ok::<_, fulmar_store::Error>(start)
         })
         .await??;

@@ -29,6 +29,7 @@ CREATE TABLE outstanding (
   since INTEGER NOT NULL,
   attempts INTEGER NOT NULL,
   retry INTEGER NOT NULL,
+  after BLOB,
   PRIMARY KEY (replica, path)
 ) STRICT, WITHOUT ROWID;
 
@@ -36,6 +37,10 @@ CREATE INDEX outstanding_due ON outstanding (replica, retry);
 
 -- 10 is HeldReason::Approval.
 CREATE INDEX outstanding_approval ON outstanding (replica) WHERE reason = 10;
+
+-- What is gone, and what is not there yet: the second decides when the first may go.
+CREATE INDEX outstanding_gone ON outstanding (replica, path) WHERE work IN (5, 6);
+CREATE INDEX outstanding_unfinished ON outstanding (replica, path) WHERE work IN (2, 4);
 
 CREATE TABLE meta (
   key TEXT PRIMARY KEY NOT NULL,

@@ -2,7 +2,7 @@
 
 use super::queue::suspect;
 use super::*;
-use crate::{Ack, Error, Outstanding, OutstandingCount, Queue, Work};
+use crate::{Ack, Error, Outstanding, OutstandingCount, Queue, Unfinished, Work};
 use fulmar_model::{HeldReason, Seq};
 
 /// Four changes, taken; replicas 1 and 2 registered at position 0.
@@ -31,7 +31,14 @@ fn cursor_of(queue: &Queue, byte: u8) -> Option<Seq> {
 }
 
 fn held(text: &str, reason: HeldReason, retry_ms: i64) -> Outstanding {
-    Outstanding { path: path(text), work: Work::Held { reason, errno: 13 }, since_ms: 7, attempts: 1, retry_ms }
+    Outstanding {
+        path: path(text),
+        work: Work::Held { reason, errno: 13 },
+        since_ms: 7,
+        attempts: 1,
+        retry_ms,
+        after: None,
+    }
 }
 
 fn add(queue: &mut Queue, byte: u8, rows: &[Outstanding]) {
@@ -144,7 +151,8 @@ fn registering_again_keeps_the_cursor_and_takes_the_name() {
 fn replaced_work_keeps_its_age_and_counts_attempts() {
     let mut queue = two_followers();
     add(&mut queue, 1, &[held("a", HeldReason::DiskFull, 5)]);
-    let again = Outstanding { since_ms: 99, attempts: 50, retry_ms: 8, work: Work::Content, path: path("a") };
+    let again =
+        Outstanding { since_ms: 99, attempts: 50, retry_ms: 8, work: Work::Content, path: path("a"), after: None };
     add(&mut queue, 1, std::slice::from_ref(&again));
     let rows = queue.outstanding(replica_id(1), None, 9).expect("outstanding");
     assert_eq!(rows, [Outstanding { since_ms: 7, attempts: 2, ..again }]);
@@ -155,12 +163,13 @@ fn replaced_work_keeps_its_age_and_counts_attempts() {
 fn done_removes_and_add_wins_over_done() {
     let mut queue = two_followers();
     add(&mut queue, 1, &[held("a", HeldReason::Busy, 1), held("b", HeldReason::Busy, 1)]);
-    let compare = Outstanding { work: Work::Compare, path: path("b"), since_ms: 3, attempts: 0, retry_ms: 0 };
+    let compare =
+        Outstanding { work: Work::Compare, path: path("b"), since_ms: 3, attempts: 0, retry_ms: 0, after: None };
     let ack = Ack {
         cursor: Some(Seq(1)),
         add: std::slice::from_ref(&compare),
         done: &[path("a"), path("b")],
-        compared: None,
+        ..Ack::default()
     };
     queue.acknowledge(replica_id(1), ack).expect("acknowledge");
     assert_eq!(queue.outstanding(replica_id(1), None, 9).expect("outstanding"), [compare]);
@@ -187,15 +196,40 @@ fn due_work_comes_longest_due_first() {
 }
 
 #[test]
-fn approval_makes_every_waiting_removal_due_once() {
+fn approval_lets_every_waiting_removal_go() {
     let mut queue = two_followers();
     add(&mut queue, 1, &[held("a", HeldReason::Approval, i64::MAX), held("x", HeldReason::Busy, i64::MAX)]);
     add(&mut queue, 2, &[held("a", HeldReason::Approval, i64::MAX)]);
     assert_eq!(queue.held_for_approval().expect("count"), 2);
     assert_eq!(queue.approve().expect("approve"), 2);
     assert_eq!((queue.approve().expect("approve"), queue.held_for_approval().expect("count")), (0, 0));
-    let due = queue.due(replica_id(1), 0, 9).expect("due");
-    assert_eq!(due.iter().map(|row| row.path.clone()).collect::<Vec<_>>(), [path("a")]);
+    let found_gone_again = gone("a", None);
+    add(&mut queue, 1, &[found_gone_again]);
+    let rows = queue.gone(replica_id(1), None, 9).expect("gone");
+    assert_eq!(rows.iter().map(|row| row.work).collect::<Vec<_>>(), [Work::Gone { approved: true }]);
+    assert_eq!(queue.due(replica_id(1), 0, 9).expect("due"), []);
+}
+
+fn gone(text: &str, after: Option<&str>) -> Outstanding {
+    Outstanding { work: Work::Gone { approved: false }, after: after.map(path), ..held(text, HeldReason::Busy, 0) }
+}
+
+#[test]
+fn what_is_gone_waits_for_its_other_name_and_goes_with_its_directory() {
+    let mut queue = two_followers();
+    let again = Outstanding { work: Work::Again, ..held("new", HeldReason::Busy, 0) };
+    add(&mut queue, 1, &[gone("d", None), gone("d/old", Some("new")), gone("d-", None), again.clone()]);
+    // Found gone once more: it still waits.
+    add(&mut queue, 1, &[gone("d/old", None)]);
+    let unfinished = queue.unfinished(replica_id(1), 9).expect("unfinished");
+    assert_eq!(unfinished, Unfinished { content: vec![again], waiting: vec![path("d/old")] });
+    let ack = Ack { done: &[path("new")], removed: &[path("d")], ..Ack::default() };
+    queue.acknowledge(replica_id(1), ack).expect("acknowledge");
+    let rows = queue.gone(replica_id(1), None, 9).expect("gone");
+    assert_eq!(rows.iter().map(|row| row.path.clone()).collect::<Vec<_>>(), [path("d-")]);
+    assert_eq!(queue.unfinished(replica_id(1), 9).expect("unfinished"), Unfinished::default());
+    assert!(!queue.any_outstanding_below(replica_id(1), &path("d")).expect("below"));
+    assert!(queue.any_outstanding_below(replica_id(1), &path("")).expect("below"));
 }
 
 #[test]
@@ -208,10 +242,12 @@ fn outstanding_work_is_counted_by_kind_and_goes_with_the_cursor() {
         other("c", Work::Compare),
         other("d", Work::Again),
         other("e", Work::Again),
+        other("f", Work::Gone { approved: false }),
+        other("g", Work::Gone { approved: true }),
     ];
     add(&mut queue, 1, &rows);
     let count = queue.outstanding_count(replica_id(1)).expect("count");
-    assert_eq!(count, OutstandingCount { held: 1, content: 1, compare: 1, again: 2 });
+    assert_eq!(count, OutstandingCount { held: 1, approval: 0, content: 1, compare: 1, again: 2, gone: 2 });
     queue.reset_cursor(replica_id(1)).expect("reset");
     assert_eq!(queue.outstanding_count(replica_id(1)).expect("count").total(), 0);
 }

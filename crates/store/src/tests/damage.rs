@@ -68,7 +68,7 @@ fn what_is_no_database_is_set_aside_and_begun_anew() {
 #[test]
 fn damage_further_in_is_reported_where_it_is_met_and_cured_by_setting_aside() {
     let (folder, at) = filled();
-    overwrite(&at, 12 * 8192, &noise(8 * 8192));
+    overwrite(&at, 16 * 8192, &noise(8 * 8192));
     let (mut queue, opened) = Queue::open(&at, queue_id(2)).expect("the first and the last pages are sound");
     assert_eq!(opened, Opened::Existing);
     let error = queue.take(9999).expect_err("the rows are not");

@@ -16,7 +16,7 @@ fn fixtures() -> PathBuf {
 
 fn outstanding() -> Outstanding {
     let work = Work::Held { reason: HeldReason::Approval, errno: 0 };
-    Outstanding { path: path("held"), work, since_ms: 10, attempts: 1, retry_ms: i64::MAX }
+    Outstanding { path: path("held"), work, since_ms: 10, attempts: 1, retry_ms: i64::MAX, after: Some(path("other")) }
 }
 
 fn special() -> Record {
@@ -43,7 +43,7 @@ fn write(folder: &Path) {
     queue.register(replica_id(7), "far").expect("register");
     queue.register(replica_id(8), "new").expect("register");
     let add = [outstanding()];
-    let ack = Ack { cursor: Some(Seq(1)), add: &add, done: &[], compared: None };
+    let ack = Ack { cursor: Some(Seq(1)), add: &add, ..Ack::default() };
     queue.acknowledge(replica_id(7), ack).expect("acknowledge");
     queue.meta_set("guard", b"\x01\x02").expect("set");
     queue.checkpoint().expect("checkpoint");
