@@ -176,7 +176,7 @@ impl Capture {
         }
         let changes = group.take();
         let last = self.queue.ask_blocking(move |queue| queue.put(&changes))??;
-        self.last.send_replace(last);
+        advance(&self.last, last);
         Ok(Some(last))
     }
 
@@ -193,6 +193,15 @@ impl Capture {
         };
         self.notices.blocking_send(notice).map_err(|_| Error::Gone)
     }
+}
+
+/// Tells a new highest position. Two threads write to the queue, and the one that was first may be the second to tell.
+pub(crate) fn advance(last: &watch::Sender<Seq>, to: Seq) {
+    last.send_if_modified(|known| {
+        let further = to > *known;
+        *known = to.max(*known);
+        further
+    });
 }
 
 enum Told {

@@ -4,6 +4,7 @@
 //! What a scan finds missing is queued last, after its number was told to the guard.
 
 use crate::Result;
+use crate::capture::advance;
 use crate::clock::Clock;
 use crate::keeper::Keeper;
 use crate::planner::Planner;
@@ -179,7 +180,7 @@ impl Rescan {
             let changes: Vec<_> =
                 paths.into_iter().map(|path| NewChange { path, scope: Scope::Path, first_seen_ms }).collect();
             let last = self.queue.ask_blocking(move |queue| queue.put(&changes))??;
-            self.last.send_replace(last);
+            advance(&self.last, last);
         }
         Ok(())
     }
