@@ -162,11 +162,10 @@ fn what_happened_while_nobody_followed_arrives_after_the_start() {
     let cluster = cluster();
     let options = Options { removals: false, ..Options::default() };
     let mut life = Life::with(cluster.source(), fresh_seed(), options);
-    // Short: longer lives over a restart still leave differences now and then (docs/crash.md).
-    for _ in 0..2 {
-        life.run(25);
+    for _ in 0..4 {
+        life.run(100);
         let follow = cluster.follow(&[]);
-        life.run(10);
+        life.run(100);
         cluster.assert_in_sync(1);
         follow.stop();
     }
@@ -254,11 +253,10 @@ fn a_replica_is_killed_again_and_again_while_life_goes_on() {
     let replica = far(&cluster.replica(0));
     let mut life = Life::with(cluster.source(), fresh_seed(), Options { removals: false, ..Options::default() });
     let follow = cluster.follow_to(&[&replica], &["--rsh", rsh.command().to_str().unwrap()]);
-    // Short: under longer lives a `wait` was seen not to return (docs/crash.md).
-    for _ in 0..2 {
-        life.run(15);
+    for _ in 0..6 {
+        life.run(60);
         rsh.kill_far_ends();
-        life.run(5);
+        life.run(30);
         until_connected(&rsh);
     }
     cluster.assert_in_sync(1);

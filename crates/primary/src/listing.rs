@@ -23,6 +23,8 @@ pub(crate) enum Listed {
     Page { directory: RelPath, part: Part, more: bool, entries: Vec<(Name, Entry)> },
     /// A directory that cannot be read. Nothing is said of what is in it, so nothing of it is removed.
     Unreadable { path: RelPath, errno: i32 },
+    /// The subtree is no directory any more.
+    Gone,
     /// The end, and how many entries there were.
     End { entries: u64 },
 }
@@ -45,6 +47,9 @@ impl Lister {
         let mut count = 0;
         while let Some(step) = walk.next_dir() {
             let sent = match step {
+                // What is below goes with its own changes.
+                fulmar_tree::Step::Unreadable { path, error } if error.is_gone() && path != self.subtree => continue,
+                fulmar_tree::Step::Unreadable { error, .. } if error.is_gone() => self.send(Listed::Gone),
                 fulmar_tree::Step::Unreadable { path, error } => {
                     self.send(Listed::Unreadable { path, errno: error.errno() })
                 }

@@ -90,6 +90,8 @@ pub(crate) struct Plan<'a> {
     touched: BTreeMap<RelPath, bool>,
     /// Paths a rename took away in this plan.
     renamed: BTreeSet<RelPath>,
+    /// Paths whose own change this plan is for.
+    asked: BTreeSet<RelPath>,
     /// Paths this plan removes, with everything below.
     removed: BTreeSet<RelPath>,
     /// Names handled along with another of their inode.
@@ -112,6 +114,8 @@ pub(crate) struct Planned {
     pub(crate) rescans: Vec<RelPath>,
     /// Changes whose row must be widened to the subtree before the catalog is committed.
     pub(crate) widen: Vec<RelPath>,
+    /// Old names the catalog forgets with its commit: a replica that does not live to rename them must be told otherwise.
+    pub(crate) owed: Vec<RelPath>,
 }
 
 impl<'a> Plan<'a> {
@@ -131,6 +135,7 @@ impl<'a> Plan<'a> {
             steps: Vec::new(),
             touched: BTreeMap::new(),
             renamed: BTreeSet::new(),
+            asked: BTreeSet::new(),
             removed: BTreeSet::new(),
             linked: BTreeSet::new(),
             moved: Vec::new(),
@@ -181,6 +186,7 @@ impl<'a> Plan<'a> {
     pub(crate) fn paths(&mut self, paths: impl IntoIterator<Item = (RelPath, Have)>) -> Result<()> {
         let mut gone = Vec::new();
         for (path, have) in paths {
+            self.asked.insert(path.clone());
             match self.appears(path.clone(), have) {
                 Ok(true) => {}
                 Ok(false) => gone.push((path, have)),
@@ -600,7 +606,8 @@ impl<'a> Plan<'a> {
             steps.push((Class::Removal, Step::new(path, action)));
         }
         let steps = steps.into_iter().map(|(_, step)| step).collect();
-        Ok(Planned { steps, rescans: self.rescans, widen: self.widen })
+        let owed = self.renamed.difference(&self.asked).cloned().collect();
+        Ok(Planned { steps, rescans: self.rescans, widen: self.widen, owed })
     }
 }
 

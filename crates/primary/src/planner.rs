@@ -5,6 +5,7 @@
 //! replica that is further behind gets plans of its own from the rows of the queue.
 
 use crate::Result;
+use crate::capture::advance;
 use crate::clock::Clock;
 use crate::guard::{Guard, GuardState, Trip, Whose};
 use crate::keeper::Keeper;
@@ -13,11 +14,12 @@ use crate::prepare::Content;
 use crate::rescan::Rescans;
 use crate::step::{Action, Batch, Step};
 use fulmar_model::{Change, Filter, RelPath, ReplicaId, Scope, Seq};
-use fulmar_store::{Catalog, Outstanding, Queue, Unfinished, Work};
+use fulmar_store::{Catalog, NewChange, Outstanding, Queue, Unfinished, Work};
 use fulmar_tree::{Names, Tree};
 use fulmar_wire::INLINE_BYTES_MAX;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Changes planned together at most.
 pub(crate) const BATCH_CHANGES: usize = 512;
@@ -36,6 +38,7 @@ pub(crate) struct Planner {
     pub(crate) guard: Guard,
     pub(crate) queue: Keeper<Queue>,
     pub(crate) rescans: Rescans,
+    pub(crate) last: watch::Sender<Seq>,
     pub(crate) clock: Clock,
     /// Changes up to here have been planned for everyone.
     planned: Seq,
@@ -49,15 +52,15 @@ pub(crate) struct Planner {
 pub(crate) type Asked = (RelPath, Have);
 
 impl Planner {
-    /// `planned`: the last position given before this start. Changes up to there are shipped to each replica by state
+    /// `last`: the highest position, told to the sessions. Changes up to the one given before this start are shipped to each replica by state
     /// alone, because nobody knows whether the plan made for them then was carried out.
     pub(crate) fn new(
         tree: Tree,
         (catalog, filter, guard): (Catalog, Filter, Guard),
-        (queue, rescans): (Keeper<Queue>, Rescans),
-        planned: Seq,
+        (queue, rescans, last): (Keeper<Queue>, Rescans, watch::Sender<Seq>),
         clock: Clock,
     ) -> Self {
+        let planned = *last.borrow();
         Self {
             tree: Some(tree),
             catalog,
@@ -65,6 +68,7 @@ impl Planner {
             guard,
             queue,
             rescans,
+            last,
             clock,
             planned,
             taken: VecDeque::new(),
@@ -257,7 +261,13 @@ impl Planner {
                 return Err(error);
             }
         };
-        let Planned { steps, rescans, widen } = planned;
+        let Planned { steps, rescans, widen, owed } = planned;
+        if !owed.is_empty() {
+            let first_seen_ms = (self.clock)();
+            let owed: Vec<_> =
+                owed.into_iter().map(|path| NewChange { path, scope: Scope::Path, first_seen_ms }).collect();
+            advance(&self.last, self.queue.ask_blocking(move |queue| queue.put(&owed))??);
+        }
         if !widen.is_empty() {
             // Before the catalog says that the directory has moved: a replica that is behind must compare the subtree.
             self.queue.ask_blocking(move |queue| widen.iter().try_for_each(|path| queue.widen(path).map(drop)))??;

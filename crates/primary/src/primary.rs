@@ -122,8 +122,7 @@ impl Primary {
         let opening = settings.clone();
         let opened = tokio::task::spawn_blocking(move || State::open(&opening)).await.map_err(|_| Error::Gone)??;
         let State { tree, lock, queue, catalog, guard, resumable } = opened;
-        let last_seq = queue.last();
-        let (last, last_seen) = watch::channel(last_seq);
+        let (last, last_seen) = watch::channel(queue.last());
         let queue_id = queue.id();
         let queue = Keeper::start("fulmar-queue", queue)?;
         let (rescans, requests) = Rescans::channel();
@@ -131,8 +130,7 @@ impl Primary {
         let planner = Planner::new(
             tree.clone(),
             (catalog, settings.filter.clone(), guard),
-            (queue.clone(), rescans.clone()),
-            last_seq,
+            (queue.clone(), rescans.clone(), last.clone()),
             settings.clock,
         );
         let planner = Keeper::start("fulmar-plan", planner)?;

@@ -4,7 +4,7 @@
 //! to quarantine before it is replaced or removed. A failed system call is the operation's outcome; only a failing store
 //! ends the session.
 
-use crate::drift::{NAMES_MAX, Owner, content_hash, owner};
+use crate::drift::{NAMES_MAX, Owner, content_hash, group_is_whole, owner};
 use crate::open::missing_depth;
 use crate::quarantine::{Why, quarantine};
 use crate::stager::{held, held_metadata, metadata};
@@ -206,10 +206,15 @@ impl Applier {
             return Ok(false);
         }
         let record = self.store.catalog().get(path)?;
-        let group = record.as_ref().and_then(|record| record.group);
+        // A link made just before a crash was not recorded: only the record of this very inode says whose group it is in.
+        let group = record.as_ref().filter(|record| record.stat.inode == now.inode).and_then(|record| record.group);
         let right_inode = match entry.group {
-            None => now.links == 1 || self.store.catalog().names_of(now.inode, 2)?.len() < 2,
-            Some(_) => group == entry.group || (group.is_none() && now.links == 1 && self.first_of(entry)?),
+            // Also a link that somebody made for a snapshot: its inode is left to them.
+            None => now.links == 1 || now.kind == Kind::Directory,
+            Some(wanted) if group == Some(wanted) => {
+                now.kind == Kind::Directory || group_is_whole(self.store.catalog(), wanted, now.inode)?
+            }
+            Some(_) => group.is_none() && now.links == 1 && self.first_of(entry)?,
         };
         if !right_inode {
             return Ok(false);

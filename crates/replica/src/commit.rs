@@ -149,17 +149,32 @@ impl Committer {
                 };
                 intents.push(Intent { path: path.clone(), record, from: None });
             }
-            if let Operation::Rename { from, to, .. } = &prepared.operation {
-                let put = intents.iter().rev().find(|intent| intent.path == *from).map(|intent| intent.record.clone());
-                if let Some(record) = put.map_or_else(|| self.applier.store.catalog().get(from), |put| Ok(Some(put)))? {
-                    intents.push(Intent { path: to.clone(), record, from: Some(from.clone()) });
-                }
+            let (path, known_at, from) = match &prepared.operation {
+                Operation::Rename { from, to, .. } => (to, from, Some(from.clone())),
+                Operation::Link { path, target, .. } => (path, target, None),
+                _ => continue,
+            };
+            if let Some(record) = self.expected(known_at, &intents)? {
+                intents.push(Intent { path: path.clone(), record, from });
             }
         }
         if !intents.is_empty() {
             self.applier.store.intend(&intents)?;
         }
         Ok(())
+    }
+
+    /// What will be recorded at a path once the operations with these intents are carried out.
+    fn expected(&self, path: &RelPath, intents: &[Intent]) -> Result<Option<Record>> {
+        let mut path = path.clone();
+        for intent in intents.iter().rev() {
+            match (&intent.from, path.strip(&intent.path)) {
+                (Some(from), Some(below)) => path = below.under(from),
+                (None, Some(below)) if below.is_root() => return Ok(Some(intent.record.clone())),
+                _ => {}
+            }
+        }
+        Ok(self.applier.store.catalog().get(&path)?)
     }
 
     fn sync_directories(&mut self) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use crate::Result;
 use crate::commit::Job;
-use crate::drift::content_hash;
+use crate::drift::{content_hash, group_is_whole};
 use crate::open::is_ignored;
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Entry, Hash, Kind, Name, Node, Record, RelPath, Stat};
@@ -194,8 +194,10 @@ impl Comparer {
     /// Link groups: names recorded under one group share an inode, because that is how they were made.
     fn same_links(&self, entry: &Entry, now: &Stat, proved: Option<&Record>) -> Result<bool> {
         let recorded = proved.and_then(|record| record.group);
-        if entry.group.is_some() {
-            return Ok(recorded == entry.group);
+        if let Some(group) = entry.group {
+            let catalog = self.catalog.as_ref().filter(|_| now.kind != Kind::Directory);
+            let whole = catalog.map_or(Ok(true), |catalog| group_is_whole(catalog, group, now.inode))?;
+            return Ok(recorded == Some(group) && whole);
         }
         if now.links == 1 || now.kind == Kind::Directory {
             return Ok(true);

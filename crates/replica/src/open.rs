@@ -4,10 +4,11 @@
 use crate::identity::Identity;
 use crate::session::Options;
 use crate::{Error, Result};
-use fulmar_model::{PRIVATE_DIRECTORY, Record, RelPath, RootId, escape};
+use fulmar_model::{Kind, PRIVATE_DIRECTORY, Record, RelPath, RootId, escape};
 use fulmar_store::{Intent, Opened, ReplicaStore};
-use fulmar_tree::{Lock, Names, Private, Stage, Tree};
+use fulmar_tree::{Lock, Metadata, Names, Ownership, Private, Stage, Tree};
 use fulmar_wire::{Ancestor, Hello, Refusal};
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -185,37 +186,73 @@ fn recover(opening: &mut Opening) -> Result<()> {
     }
     tracing::info!(count = intents.len(), "completing the records of a batch that was cut short");
     opening.store.begin()?;
+    let mut touched = BTreeSet::new();
     // In the order of the batch, of which a beginning was carried out.
-    for intent in intents {
+    for (index, intent) in intents.iter().enumerate() {
+        touched.extend(intent.path.parent());
+        touched.extend(intent.from.as_ref().and_then(RelPath::parent));
+        let inode = intent.record.stat.inode;
         if let Some(from) = &intent.from {
-            if is_renamed(opening, &intent) {
+            // It is not there any more, so it was renamed; perhaps once more since, or replaced.
+            let recorded = opening.store.catalog().get(from)?.map(|record| record.stat.inode);
+            if recorded == Some(inode) && inode_at(opening, from) != Some(inode) {
                 opening.store.catalog_mut().rename(from, &intent.path)?;
             }
             continue;
         }
         let record = match opening.tree.stat(&intent.path).unwrap_or(None) {
             // Its times may have been set once more; the content is verified by hash before anything relies on it.
-            Some(now) if (now.inode, now.kind) == (intent.record.stat.inode, intent.record.stat.kind) => {
-                Record { stat: now, ..intent.record }
+            Some(now) if (now.inode, now.kind) == (inode, intent.record.stat.kind) => {
+                Record { stat: now, ..intent.record.clone() }
             }
-            // It may have been renamed on before the process died: the record says whose inode that is.
-            None => intent.record,
-            Some(_) => continue,
+            Some(_) if !is_renamed_on(opening, intent, intents.get(index + 1..).unwrap_or_default()) => continue,
+            _ => intent.record.clone(),
         };
         opening.store.catalog_mut().put(&intent.path, &Record { settled: false, ..record })?;
+    }
+    for directory in touched {
+        restore_times(opening, &directory)?;
     }
     opening.store.clear_intents()?;
     opening.store.commit()?;
     Ok(())
 }
 
-/// Whether the rename was made in the tree and not in the catalog.
-fn is_renamed(opening: &Opening, intent: &Intent) -> bool {
-    let inode = |path: &RelPath| opening.tree.stat(path).unwrap_or(None).map(|stat| stat.inode);
-    let Some(from) = &intent.from else { return false };
-    let recorded = opening.store.catalog().get(from).unwrap_or(None).map(|record| record.stat.inode);
-    let is_it = Some(intent.record.stat.inode);
-    recorded == is_it && inode(&intent.path) == is_it && inode(from) != is_it
+/// What the batch did moved the times of directories, and it did not live to set them. Not every one of its operations is
+/// sent again: a name that was only linked along with another has no change of its own.
+fn restore_times(opening: &mut Opening, path: &RelPath) -> Result<()> {
+    let Some(record) = opening.store.catalog().get(path)?.filter(|record| record.stat.kind == Kind::Directory) else {
+        return Ok(());
+    };
+    // Whatever cannot be reached is for the operations to come: they say why.
+    let Ok(dir) = opening.tree.dir(path) else { return Ok(()) };
+    let (now, xattrs) = (dir.stat_self()?, dir.xattrs_self()?);
+    if now.inode != record.stat.inode || now.mtime == record.stat.mtime {
+        return Ok(());
+    }
+    let wanted = Metadata { mode: now.mode, uid: now.uid, gid: now.gid, mtime: record.stat.mtime, xattrs };
+    if let Err(error) = dir.set_metadata_self(&wanted, Ownership::Skip) {
+        tracing::debug!(%path, %error, "the times of a directory stay as a crash left them");
+        return Ok(());
+    }
+    let record = Record { stat: dir.stat_self()?, settled: false, ..record };
+    Ok(opening.store.catalog_mut().put(path, &record)?)
+}
+
+fn inode_at(opening: &Opening, path: &RelPath) -> Option<u64> {
+    opening.tree.stat(path).unwrap_or(None).map(|stat| stat.inode)
+}
+
+/// Whether what was to appear at a path is found where later operations of the batch renamed it.
+fn is_renamed_on(opening: &Opening, intent: &Intent, later: &[Intent]) -> bool {
+    let mut at = &intent.path;
+    later.iter().filter(|later| later.record.stat.inode == intent.record.stat.inode).any(|later| {
+        let follows = later.from.as_ref() == Some(at);
+        if follows {
+            at = &later.path;
+        }
+        follows && inode_at(opening, at) == Some(intent.record.stat.inode)
+    })
 }
 
 /// The path of a directory's missing ancestor: how many names lead to the first that is not a directory.

@@ -121,13 +121,20 @@ impl Queue {
         })
     }
 
-    /// Work of a replica whose time has come, the longest due first; what is gone has its own way ([`Self::gone`]).
-    pub fn due(&self, replica: ReplicaId, now_ms: i64, rows: usize) -> Result<Vec<Outstanding>> {
+    /// Work of a replica whose time has come, the longest due first: up to `rows` rows of everything but content, and up to
+    /// `content` rows of that. What is gone has its own way ([`Self::gone`]).
+    pub fn due(&self, replica: ReplicaId, now_ms: i64, (rows, content): (usize, usize)) -> Result<Vec<Outstanding>> {
+        let mut due = self.due_of(replica, now_ms, "(1, 3, 4)", rows)?;
+        due.append(&mut self.due_of(replica, now_ms, "(2)", content)?);
+        Ok(due)
+    }
+
+    fn due_of(&self, replica: ReplicaId, now_ms: i64, works: &str, rows: usize) -> Result<Vec<Outstanding>> {
         self.read(|connection| {
             connection
                 .prepare_cached(&format!(
                     "SELECT {COLUMNS} FROM outstanding \
-                     WHERE replica = ?1 AND retry <= ?2 AND work < 5 ORDER BY retry, path LIMIT ?3"
+                     WHERE replica = ?1 AND retry <= ?2 AND work IN {works} ORDER BY retry, path LIMIT ?3"
                 ))?
                 .query_map(params![&replica.0.0[..], now_ms, limit(rows)], outstanding)?
                 .collect()
@@ -168,10 +175,17 @@ impl Queue {
         })
     }
 
-    /// Whether there is outstanding work below a directory.
-    pub fn any_outstanding_below(&self, replica: ReplicaId, directory: &RelPath) -> Result<bool> {
+    /// Whether there is outstanding work below a directory, or a comparison that covers it.
+    pub fn any_outstanding_in(&self, replica: ReplicaId, directory: &RelPath) -> Result<bool> {
         let (from, to) = below(directory);
         self.read(|connection| {
+            let mut covers =
+                connection.prepare_cached("SELECT 1 FROM outstanding WHERE replica = ?1 AND path = ?2 AND work = 3")?;
+            for path in directory.ancestors().iter().chain([directory]) {
+                if covers.exists(params![&replica.0.0[..], path.as_bytes()])? {
+                    return Ok(true);
+                }
+            }
             connection
                 .prepare_cached("SELECT 1 FROM outstanding WHERE replica = ?1 AND path > ?2 AND path < ?3 LIMIT 1")?
                 .exists(params![&replica.0.0[..], from, to])

@@ -27,8 +27,8 @@ pub(super) struct Comparing {
     pub(super) stage: Stage,
     /// Whether it must be made again: the directory was found missing after it was passed.
     pub(super) again: bool,
-    /// Why the subtree itself cannot be read.
-    pub(super) unreadable: Option<i32>,
+    /// What is left to do when the subtree itself cannot be read, or is no directory any more.
+    pub(super) left: Option<Left>,
 }
 
 /// How far it is.
@@ -76,15 +76,8 @@ impl Visit<'_> {
             self.asked.push_back((subtree.clone(), Have::Unknown));
         }
         let stage = Stage::Listing;
-        self.comparing = Some(Comparing {
-            subtree,
-            since_ms,
-            pages,
-            unanswered: HashMap::new(),
-            stage,
-            again: false,
-            unreadable: None,
-        });
+        self.comparing =
+            Some(Comparing { subtree, since_ms, pages, unanswered: HashMap::new(), stage, again: false, left: None });
         self.session.pulse.send_modify(|pulse| {
             pulse.state = ReplicaState::Comparing;
             (pulse.listed, pulse.listing_ended) = (0, false);
@@ -104,7 +97,10 @@ impl Visit<'_> {
                 self.sender.send(Lane::Urgent, FromPrimary::Page(page).encode()?).await?;
                 self.session.pulse.send_modify(|pulse| pulse.listed += count);
             }
-            Listed::Unreadable { path, errno } if path == comparing.subtree => comparing.unreadable = Some(errno),
+            Listed::Gone => comparing.left = Some(Left::new(Work::Again, 0)),
+            Listed::Unreadable { path, errno } if path == comparing.subtree => {
+                comparing.left = Some(unreadable(errno, (self.session.clock)()));
+            }
             Listed::Unreadable { path, errno } => {
                 let now = (self.session.clock)();
                 let held = unreadable(errno, now).at(path, comparing.since_ms);
@@ -178,9 +174,7 @@ impl Visit<'_> {
             }
             Stage::Over => {
                 if let Some(over) = self.comparing.take().filter(|over| !over.again) {
-                    let now = (self.session.clock)();
-                    let left =
-                        over.unreadable.map(|errno| unreadable(errno, now).at(over.subtree.clone(), over.since_ms));
+                    let left = over.left.map(|left| left.at(over.subtree.clone(), over.since_ms));
                     self.compared_whole(over.subtree, left).await?;
                 }
                 self.due = true;

@@ -2,9 +2,10 @@
 //! replica.
 //!
 //! Reading order: this file (reaching it, again and again), `visit` (one connection), `flight` (a batch under way), `comparing`
-//! (a comparison under way), `removals` (what is gone).
+//! (a comparison under way), `due` (what is tried again, and large files), `removals` (what is gone).
 
 mod comparing;
+mod due;
 mod flight;
 mod removals;
 mod visit;

@@ -149,6 +149,7 @@ impl Visit<'_> {
                 || self.removals.fresh.contains(&row.path)
                 || self.is_sent(&row.path)
             {
+                tracing::debug!(path = %row.path, "not removed yet");
                 stay += 1;
             } else {
                 gone.push(row);

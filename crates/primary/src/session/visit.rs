@@ -8,15 +8,13 @@ use super::comparing::Comparing;
 use super::flight::{Errand, Flight, Left, Patience};
 use super::removals::Removals;
 use super::{Session, Until};
-use crate::chunks::{Delivered, Delivery, Parcel, Shipper};
-use crate::guard::GuardState;
-use crate::plan::Have;
+use crate::chunks::{Delivery, Parcel, Shipper};
 use crate::planner::Asked;
 use crate::status::ReplicaState;
 use crate::step::{Action, Step};
 use crate::{Error, Result};
 use fulmar_link::{Lane, Link, Receiver, Sender};
-use fulmar_model::{HeldReason, Kind, RelPath, ReplicaId, Seq};
+use fulmar_model::{RelPath, ReplicaId, Seq};
 use fulmar_store::{Ack, Outstanding, OutstandingCount, Work};
 use fulmar_tree::Tree;
 use fulmar_wire::{FromPrimary, FromReplica, Welcome};
@@ -29,8 +27,6 @@ use tokio_util::task::AbortOnDropHandle;
 const FLIGHTS_MAX: usize = 4;
 /// Paths waiting to be planned before further pages are sent.
 pub(super) const ASKED_MAX: usize = 4096;
-/// Large files handed to the shipper at once.
-const SHIPPING_MAX: usize = 4;
 /// Answers read ahead: more than the windows above can cause.
 const INBOX: usize = 2048;
 /// How long a replica may take to say who it is.
@@ -55,17 +51,19 @@ pub(super) struct Visit<'a> {
     /// What the comparison under way found to differ.
     pub(super) asked: VecDeque<Asked>,
     /// What is tried again. Apart from `asked`: a comparison may not wait for retries, which may wait for it.
-    retries: VecDeque<Asked>,
+    pub(super) retries: VecDeque<Asked>,
     /// Paths of outstanding work that is under way, and since when it is known.
-    busy: HashMap<RelPath, i64>,
-    attempts: HashMap<RelPath, u32>,
+    pub(super) busy: HashMap<RelPath, i64>,
+    pub(super) attempts: HashMap<RelPath, u32>,
     /// Directory renames that were sent and not answered, with their batch.
     moves: VecDeque<(u64, RelPath, RelPath)>,
     pub(super) comparing: Option<Comparing>,
+    /// The comparison that begins next, once every batch before this one has been answered.
+    pub(super) fence: Option<(RelPath, u64)>,
     pub(super) next_page: u32,
-    parcels: std::sync::mpsc::Sender<Parcel>,
+    pub(super) parcels: std::sync::mpsc::Sender<Parcel>,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
-    next_stream: u64,
+    pub(super) next_stream: u64,
     /// Whether there may be work that is due.
     pub(super) due: bool,
     pub(super) outstanding: OutstandingCount,
@@ -117,6 +115,7 @@ impl<'a> Visit<'a> {
             attempts: HashMap::new(),
             moves: VecDeque::new(),
             comparing: None,
+            fence: None,
             next_page: 0,
             parcels,
             deliveries,
@@ -273,7 +272,7 @@ impl<'a> Visit<'a> {
             let below = |path: &RelPath| path.starts_with(&from) && *path != from;
             let leftovers = self.busy.keys().any(below)
                 || flight.left.keys().any(below)
-                || self.session.queue.ask(move |queue| queue.any_outstanding_below(replica, &at)).await??;
+                || self.session.queue.ask(move |queue| queue.any_outstanding_in(replica, &at)).await??;
             if leftovers {
                 flight.left.insert(to.clone(), Left::new(Work::Compare, 0));
             }
@@ -341,7 +340,7 @@ impl<'a> Visit<'a> {
         for path in &landed.applied {
             self.attempts.remove(path);
         }
-        self.due |= !landed.left.is_empty();
+        self.due |= !landed.left.is_empty() || self.fence.is_some();
         if let Some(comparing) = &mut self.comparing {
             // Found missing again after it was passed: once more from the start.
             let at = &comparing.subtree;
@@ -371,6 +370,9 @@ impl<'a> Visit<'a> {
             return Ok(());
         }
         self.removals.note(&add);
+        for row in &add {
+            tracing::debug!(path = %row.path, work = ?row.work, after = row.after.as_ref().map(tracing::field::display), "left over");
+        }
         self.outstanding = self
             .session
             .queue
@@ -399,118 +401,6 @@ impl<'a> Visit<'a> {
             })
             .await??;
         Ok(())
-    }
-
-    /// Puts outstanding work that is due to work.
-    async fn take_due(&mut self) -> Result<()> {
-        let (replica, now) = (self.replica, (self.session.clock)());
-        if self.session.would.is_some() {
-            return Ok(());
-        }
-        let clear = self.outstanding.approval > 0
-            && self.session.planner.ask(|planner| planner.guard.state()).await? == GuardState::Clear;
-        let rows = self
-            .session
-            .queue
-            .ask(move |queue| {
-                if clear {
-                    queue.reconsider(replica)?;
-                }
-                let count = queue.outstanding_count(replica)?;
-                let rows = if count.total() > 0 { queue.due(replica, now, ASKED_MAX)? } else { Vec::new() };
-                Ok::<_, fulmar_store::Error>((count, rows))
-            })
-            .await??;
-        let (count, rows) = rows;
-        self.outstanding = count;
-        let delay_max = i64::try_from(self.session.delay_max.as_millis()).unwrap_or(i64::MAX);
-        for row in rows {
-            if self.busy.contains_key(&row.path) {
-                continue;
-            }
-            let torn = now - row.since_ms > delay_max;
-            match row.work {
-                // A run that ends does not wait for what is held to heal.
-                Work::Held { .. } if self.session.until == Until::InSync && row.attempts > 0 => continue,
-                Work::Compare => {
-                    if self.comparing.is_none() {
-                        self.begin_comparison(row.path, row.since_ms).await?;
-                    }
-                    continue;
-                }
-                Work::Held { reason: HeldReason::Unreadable, .. } if self.is_directory(&row.path) => {
-                    if self.comparing.is_none() {
-                        self.begin_comparison(row.path, row.since_ms).await?;
-                    }
-                    continue;
-                }
-                Work::Held { .. } => self.retries.push_back((row.path.clone(), Have::Unknown)),
-                Work::Again if torn => self.retries.push_back((row.path.clone(), Have::NothingTorn)),
-                Work::Again => self.retries.push_back((row.path.clone(), Have::Nothing)),
-                Work::Content => {
-                    if self.shipping() >= SHIPPING_MAX {
-                        continue;
-                    }
-                    let parcel = Parcel::Ship { path: row.path.clone(), stream: self.next_stream, torn };
-                    self.next_stream += 1;
-                    self.parcels.send(parcel).map_err(|_| Error::Gone)?;
-                    self.attempts.insert(row.path.clone(), SHIPPING);
-                    self.busy.insert(row.path, row.since_ms);
-                    continue;
-                }
-                // `removals` has them.
-                Work::Gone { .. } => continue,
-            }
-            self.attempts.insert(row.path.clone(), row.attempts + 1);
-            self.busy.insert(row.path, row.since_ms);
-        }
-        Ok(())
-    }
-
-    fn is_directory(&self, path: &RelPath) -> bool {
-        self.tree.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == Kind::Directory))
-    }
-
-    fn shipping(&self) -> usize {
-        self.attempts.values().filter(|attempts| **attempts == SHIPPING).count()
-    }
-
-    /// A large file has reached the replica's stage, or will not.
-    async fn delivered(&mut self, delivery: Delivery) -> Result<()> {
-        let Delivery { path, stream, result } = delivery;
-        self.attempts.remove(&path);
-        self.due = true;
-        let now = (self.session.clock)();
-        let leave = |work, retry_ms| vec![Left::new(work, retry_ms).at(path.clone(), now)];
-        let (content, torn) = match result {
-            Delivered::Whole(content) => (content, false),
-            Delivered::Torn(content) => (content, true),
-            Delivered::Moving => {
-                self.busy.remove(&path);
-                return self.acknowledge(None, leave(Work::Content, now + 1000), Vec::new(), Vec::new()).await;
-            }
-            Delivered::Changed => {
-                self.busy.remove(&path);
-                return self.acknowledge(None, leave(Work::Again, now), Vec::new(), Vec::new()).await;
-            }
-            Delivered::Unreadable(errno) => {
-                self.busy.remove(&path);
-                let work = Work::Held { reason: HeldReason::Unreadable, errno };
-                return self.acknowledge(None, leave(work, now + 1000), Vec::new(), Vec::new()).await;
-            }
-        };
-        let (asked, replica) = (path.clone(), self.replica);
-        let planned =
-            self.session.planner.ask(move |planner| planner.shipped(&asked, &content, (stream, torn), replica)).await?;
-        let mut steps = planned?;
-        if !steps.iter().any(|step| step.path == path && matches!(step.action, Action::Operate { .. })) {
-            self.sender.send(Lane::Urgent, FromPrimary::Abandon { stream }.encode()?).await?;
-        }
-        if torn {
-            steps.push(Step::new(path.clone(), Action::Again));
-        }
-        let since_ms = self.busy.get(&path).copied();
-        self.send(steps, Errand { asked: vec![path], since_ms, ..Errand::default() }).await
     }
 
     /// Whether nothing is left but what is held.
@@ -542,9 +432,6 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 }
-
-/// In `attempts`: the path is with the shipper.
-const SHIPPING: u32 = u32::MAX;
 
 /// Reads answers ahead, so that the replica can always get rid of them.
 async fn read(mut receiver: Receiver, answers: mpsc::Sender<Result<FromReplica>>) {

@@ -191,8 +191,18 @@ fn due_work_comes_longest_due_first() {
     let mut queue = two_followers();
     let rows = [held("a", HeldReason::Busy, 30), held("b", HeldReason::Busy, 10), held("c", HeldReason::Busy, 50)];
     add(&mut queue, 1, &rows);
-    let due = queue.due(replica_id(1), 30, 9).expect("due");
+    let due = queue.due(replica_id(1), 30, (9, 9)).expect("due");
     assert_eq!(due, [rows[1].clone(), rows[0].clone()]);
+}
+
+#[test]
+fn content_that_is_due_leaves_room_for_everything_else() {
+    let mut queue = two_followers();
+    let content = |text: &str| Outstanding { work: Work::Content, ..held(text, HeldReason::Busy, 0) };
+    add(&mut queue, 1, &[content("a"), content("b"), content("c"), held("x", HeldReason::Busy, 9)]);
+    let due = queue.due(replica_id(1), 9, (1, 2)).expect("due");
+    let paths: Vec<_> = due.iter().map(|row| row.path.clone()).collect();
+    assert_eq!(paths, [path("x"), path("a"), path("b")]);
 }
 
 #[test]
@@ -207,7 +217,7 @@ fn approval_lets_every_waiting_removal_go() {
     add(&mut queue, 1, &[found_gone_again]);
     let rows = queue.gone(replica_id(1), None, 9).expect("gone");
     assert_eq!(rows.iter().map(|row| row.work).collect::<Vec<_>>(), [Work::Gone { approved: true }]);
-    assert_eq!(queue.due(replica_id(1), 0, 9).expect("due"), []);
+    assert_eq!(queue.due(replica_id(1), 0, (9, 9)).expect("due"), []);
 }
 
 fn gone(text: &str, after: Option<&str>) -> Outstanding {
@@ -228,8 +238,10 @@ fn what_is_gone_waits_for_its_other_name_and_goes_with_its_directory() {
     let rows = queue.gone(replica_id(1), None, 9).expect("gone");
     assert_eq!(rows.iter().map(|row| row.path.clone()).collect::<Vec<_>>(), [path("d-")]);
     assert_eq!(queue.unfinished(replica_id(1), 9).expect("unfinished"), Unfinished::default());
-    assert!(!queue.any_outstanding_below(replica_id(1), &path("d")).expect("below"));
-    assert!(queue.any_outstanding_below(replica_id(1), &path("")).expect("below"));
+    assert!(!queue.any_outstanding_in(replica_id(1), &path("d/e")).expect("any"));
+    assert!(queue.any_outstanding_in(replica_id(1), &path("")).expect("any"));
+    add(&mut queue, 1, &[Outstanding { work: Work::Compare, ..held("d", HeldReason::Busy, 0) }]);
+    assert!(queue.any_outstanding_in(replica_id(1), &path("d/e")).expect("any"));
 }
 
 #[test]

@@ -1,0 +1,152 @@
+//! Outstanding work whose time has come: what is tried again, what is compared, and large files, which flow beside the batches.
+
+use super::Until;
+use super::flight::{Errand, Left};
+use super::visit::{ASKED_MAX, Visit};
+use crate::chunks::{Delivered, Delivery, Parcel};
+use crate::guard::GuardState;
+use crate::plan::Have;
+use crate::step::{Action, Step};
+use crate::{Error, Result};
+use fulmar_link::Lane;
+use fulmar_model::{HeldReason, Kind, RelPath};
+use fulmar_store::{Outstanding, Work};
+use fulmar_wire::FromPrimary;
+
+/// Large files handed to the shipper at once.
+const SHIPPING_MAX: usize = 4;
+
+/// In `attempts`: the path is with the shipper.
+const SHIPPING: u32 = u32::MAX;
+
+impl Visit<'_> {
+    /// Puts outstanding work that is due to work.
+    pub(super) async fn take_due(&mut self) -> Result<()> {
+        let (replica, now) = (self.replica, (self.session.clock)());
+        if self.session.would.is_some() {
+            return Ok(());
+        }
+        let clear = self.outstanding.approval > 0
+            && self.session.planner.ask(|planner| planner.guard.state()).await? == GuardState::Clear;
+        let rows = self
+            .session
+            .queue
+            .ask(move |queue| {
+                if clear {
+                    queue.reconsider(replica)?;
+                }
+                let count = queue.outstanding_count(replica)?;
+                let rows = if count.total() > 0 {
+                    queue.due(replica, now, (ASKED_MAX, 2 * SHIPPING_MAX))?
+                } else {
+                    Vec::new()
+                };
+                Ok::<_, fulmar_store::Error>((count, rows))
+            })
+            .await??;
+        let (count, rows) = rows;
+        self.outstanding = count;
+        let delay_max = i64::try_from(self.session.delay_max.as_millis()).unwrap_or(i64::MAX);
+        for row in rows {
+            if self.busy.contains_key(&row.path) {
+                continue;
+            }
+            let torn = now - row.since_ms > delay_max;
+            match row.work {
+                // A run that ends does not wait for what is held to heal.
+                Work::Held { .. } if self.session.until == Until::InSync && row.attempts > 0 => continue,
+                Work::Compare => {
+                    self.compare_due(row).await?;
+                    continue;
+                }
+                Work::Held { reason: HeldReason::Unreadable, .. } if self.is_directory(&row.path) => {
+                    self.compare_due(row).await?;
+                    continue;
+                }
+                Work::Held { .. } => self.retries.push_back((row.path.clone(), Have::Unknown)),
+                Work::Again if torn => self.retries.push_back((row.path.clone(), Have::NothingTorn)),
+                Work::Again => self.retries.push_back((row.path.clone(), Have::Nothing)),
+                Work::Content => {
+                    if self.shipping() >= SHIPPING_MAX {
+                        continue;
+                    }
+                    let parcel = Parcel::Ship { path: row.path.clone(), stream: self.next_stream, torn };
+                    self.next_stream += 1;
+                    self.parcels.send(parcel).map_err(|_| Error::Gone)?;
+                    self.attempts.insert(row.path.clone(), SHIPPING);
+                    self.busy.insert(row.path, row.since_ms);
+                    continue;
+                }
+                // `removals` has them.
+                Work::Gone { .. } => continue,
+            }
+            self.attempts.insert(row.path.clone(), row.attempts + 1);
+            self.busy.insert(row.path, row.since_ms);
+        }
+        Ok(())
+    }
+
+    /// A comparison begins when everything that was sent before has been answered: it would see neither what a batch
+    /// under way is about to move into the subtree, nor what that is about to leave there.
+    async fn compare_due(&mut self, row: Outstanding) -> Result<()> {
+        if self.comparing.is_some() {
+            return Ok(());
+        }
+        let sent = match &self.fence {
+            Some((path, batch)) if *path == row.path => *batch,
+            Some(_) => return Ok(()),
+            None => self.next_batch,
+        };
+        self.fence = self.flights.front().filter(|first| first.number < sent).map(|_| (row.path.clone(), sent));
+        if self.fence.is_none() {
+            self.begin_comparison(row.path, row.since_ms).await?;
+        }
+        Ok(())
+    }
+
+    fn is_directory(&self, path: &RelPath) -> bool {
+        self.tree.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == Kind::Directory))
+    }
+
+    fn shipping(&self) -> usize {
+        self.attempts.values().filter(|attempts| **attempts == SHIPPING).count()
+    }
+
+    /// A large file has reached the replica's stage, or will not.
+    pub(super) async fn delivered(&mut self, delivery: Delivery) -> Result<()> {
+        let Delivery { path, stream, result } = delivery;
+        self.attempts.remove(&path);
+        self.due = true;
+        let now = (self.session.clock)();
+        let leave = |work, retry_ms| vec![Left::new(work, retry_ms).at(path.clone(), now)];
+        let (content, torn) = match result {
+            Delivered::Whole(content) => (content, false),
+            Delivered::Torn(content) => (content, true),
+            Delivered::Moving => {
+                self.busy.remove(&path);
+                return self.acknowledge(None, leave(Work::Content, now + 1000), Vec::new(), Vec::new()).await;
+            }
+            Delivered::Changed => {
+                self.busy.remove(&path);
+                return self.acknowledge(None, leave(Work::Again, now), Vec::new(), Vec::new()).await;
+            }
+            Delivered::Unreadable(errno) => {
+                self.busy.remove(&path);
+                let work = Work::Held { reason: HeldReason::Unreadable, errno };
+                return self.acknowledge(None, leave(work, now + 1000), Vec::new(), Vec::new()).await;
+            }
+        };
+        let (asked, replica) = (path.clone(), self.replica);
+        let planned =
+            self.session.planner.ask(move |planner| planner.shipped(&asked, &content, (stream, torn), replica)).await?;
+        let mut steps = planned?;
+        if !steps.iter().any(|step| step.path == path && matches!(step.action, Action::Operate { .. })) {
+            self.sender.send(Lane::Urgent, FromPrimary::Abandon { stream }.encode()?).await?;
+        }
+        if torn {
+            steps.push(Step::new(path.clone(), Action::Again));
+        }
+        let since_ms = self.busy.get(&path).copied();
+        self.send(steps, Errand { asked: vec![path], since_ms, ..Errand::default() }).await
+    }
+}
