@@ -15,6 +15,7 @@
 //! to catch up; the state alone decides. Then the catalog only moves where no other replica depends on it: a record that
 //! says "shipped" before it was shipped to everyone would hide a change from the others.
 
+mod directory;
 mod shortcut;
 
 use crate::guard::Guard;
@@ -23,7 +24,7 @@ use crate::step::{Action, Step};
 use crate::{Error, Result};
 use fulmar_model::{Entry, Filter, Hash, HeldReason, Kind, Name, Node, Record, RelPath, ReplicaId, Stat, Xattrs};
 use fulmar_store::Catalog;
-use fulmar_tree::{Clock, Dir, Tree, digest};
+use fulmar_tree::{Dir, Tree, digest};
 use fulmar_wire::{Content as Carried, FromPrimary, Operation, XATTR_BYTES_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,8 +115,9 @@ pub(crate) struct Planned {
     pub(crate) rescans: Vec<RelPath>,
     /// Changes whose row must be widened to the subtree before the catalog is committed.
     pub(crate) widen: Vec<RelPath>,
-    /// Old names the catalog forgets with its commit: a replica that does not live to rename them must be told otherwise.
-    pub(crate) owed: Vec<RelPath>,
+    /// Paths with a step and no change of their own: other names of an inode, old names of what is renamed. Once the catalog
+    /// is committed only a change tells a replica that did not live to apply the step.
+    pub(crate) owed: BTreeSet<RelPath>,
 }
 
 impl<'a> Plan<'a> {
@@ -301,99 +303,7 @@ impl<'a> Plan<'a> {
         Ok(self.catalog.put(path, &record)?)
     }
 
-    // Directories.
-
-    fn directory(&mut self, path: RelPath, stat: Stat) -> Result<()> {
-        let record = self.catalog.get(&path)?;
-        let same = record.as_ref().is_some_and(|r| r.stat.kind == Kind::Directory && r.stat.inode == stat.inode);
-        if self.everyone() && same {
-            self.touched.insert(path, true);
-            return Ok(());
-        }
-        if self.everyone()
-            && !path.is_root()
-            && let Some(from) = self.directory_before(&path, &stat)?
-        {
-            return self.directory_renamed(from, path, stat, record.is_some());
-        }
-        if self.everyone() {
-            // It may have been made under another name, with changes queued under that name; or it has taken the place
-            // of another directory, whose entries it lacks.
-            self.rescans.push(path.clone());
-        }
-        let xattrs = self.directory_xattrs(&path)?;
-        self.put_directory(path, stat, xattrs)
-    }
-
-    fn put_directory(&mut self, path: RelPath, stat: Stat, xattrs: Xattrs) -> Result<()> {
-        self.record_directory(&path, stat, &xattrs)?;
-        let entry = entry(&stat, None, &[], digest(&xattrs));
-        self.touched.insert(path.clone(), true);
-        self.touch_parent(&path);
-        let operation = Operation::Put { path: path.clone(), entry, xattrs, content: Carried::None };
-        self.operate(Class::Change, path, operation);
-        Ok(())
-    }
-
-    fn record_directory(&mut self, path: &RelPath, stat: Stat, xattrs: &Xattrs) -> Result<()> {
-        let settled = self.tree.is_settled(&stat, Clock::coarse_now());
-        self.record(path, Record { stat, xattrs: digest(xattrs), hash: None, group: None, settled })
-    }
-
-    fn directory_xattrs(&self, path: &RelPath) -> Result<Xattrs> {
-        match self.tree.dir(path).and_then(|dir| dir.xattrs_self()) {
-            Ok(xattrs) => Ok(xattrs),
-            // Gone, or not to be read by this process: what is visible of it is shipped without attributes.
-            Err(_) => Ok(Xattrs::default()),
-        }
-    }
-
-    /// Where the directory was, when it was renamed here.
-    fn directory_before(&mut self, path: &RelPath, stat: &Stat) -> Result<Option<RelPath>> {
-        for (from, record) in self.catalog.names_of(stat.inode, NAMES_MAX)? {
-            if from == *path || record.stat.kind != Kind::Directory || path.starts_with(&from) || from.starts_with(path)
-            {
-                continue;
-            }
-            // A directory younger than the record only has its inode number.
-            let born = self.tree.dir(path).and_then(|dir| dir.identity()).ok().and_then(|root| root.born);
-            let reused = born.is_some_and(|born| born > record.stat.ctime);
-            if !reused && self.look(&from)?.is_none_or(|now| now.inode != stat.inode) {
-                return Ok(Some(from));
-            }
-        }
-        Ok(None)
-    }
-
-    fn directory_renamed(&mut self, from: RelPath, to: RelPath, stat: Stat, replaces: bool) -> Result<()> {
-        if replaces {
-            if self.catalog.count_below(&to, 2)? > 1 {
-                // What was in it is gone, or has another name that a replica may not have yet: one by one.
-                self.rescans.push(to.clone());
-                let xattrs = self.directory_xattrs(&to)?;
-                return self.put_directory(to, stat, xattrs);
-            }
-            self.operate(Class::Change, to.clone(), Operation::Remove { path: to.clone() });
-        }
-        self.widen.push(to.clone());
-        self.moved.push((from.clone(), to.clone()));
-        self.catalog.rename(&from, &to)?;
-        self.renamed.insert(from.clone());
-        let xattrs = self.directory_xattrs(&to)?;
-        self.record_directory(&to, stat, &xattrs)?;
-        let entry = entry(&stat, None, &[], digest(&xattrs));
-        for path in [&from, &to] {
-            self.touch_parent(path);
-        }
-        self.touched.insert(to.clone(), true);
-        // Changes queued under the old name mean nothing any more.
-        self.rescans.push(to.clone());
-        let operation = Operation::Rename { from: from.clone(), to: to.clone(), entry, xattrs };
-        self.operate_from(Class::Change, to, Some(from), operation);
-        Ok(())
-    }
-
-    // Everything else that is there.
+    // Everything but directories that is there.
 
     fn file(&mut self, path: RelPath, stat: Stat, have: Have) -> Result<()> {
         if self.linked.contains(&path) && have != Have::NothingTorn {
@@ -580,6 +490,8 @@ impl<'a> Plan<'a> {
             *touched.entry(path).or_insert(false) |= moved;
         }
         let mut steps = std::mem::take(&mut self.steps);
+        let mut owed: BTreeSet<_> = steps.iter().map(|(_, step)| &step.path).chain(&self.renamed).cloned().collect();
+        owed.retain(|path| self.everyone() && !self.asked.contains(path));
         steps.sort_by_key(|(class, _)| *class);
         let mut times: Vec<_> = touched.into_iter().collect();
         times.sort_by_key(|(path, _)| std::cmp::Reverse(path.depth()));
@@ -606,7 +518,6 @@ impl<'a> Plan<'a> {
             steps.push((Class::Removal, Step::new(path, action)));
         }
         let steps = steps.into_iter().map(|(_, step)| step).collect();
-        let owed = self.renamed.difference(&self.asked).cloned().collect();
         Ok(Planned { steps, rescans: self.rescans, widen: self.widen, owed })
     }
 }

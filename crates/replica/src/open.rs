@@ -191,11 +191,10 @@ fn recover(opening: &mut Opening) -> Result<()> {
     for (index, intent) in intents.iter().enumerate() {
         touched.extend(intent.path.parent());
         touched.extend(intent.from.as_ref().and_then(RelPath::parent));
-        let inode = intent.record.stat.inode;
+        let (inode, later) = (intent.record.stat.inode, intents.get(index + 1..).unwrap_or_default());
         if let Some(from) = &intent.from {
-            // It is not there any more, so it was renamed; perhaps once more since, or replaced.
             let recorded = opening.store.catalog().get(from)?.map(|record| record.stat.inode);
-            if recorded == Some(inode) && inode_at(opening, from) != Some(inode) {
+            if recorded == Some(inode) && inode_at(opening, from) != Some(inode) && is_there(opening, intent, later) {
                 opening.store.catalog_mut().rename(from, &intent.path)?;
             }
             continue;
@@ -205,7 +204,7 @@ fn recover(opening: &mut Opening) -> Result<()> {
             Some(now) if (now.inode, now.kind) == (inode, intent.record.stat.kind) => {
                 Record { stat: now, ..intent.record.clone() }
             }
-            Some(_) if !is_renamed_on(opening, intent, intents.get(index + 1..).unwrap_or_default()) => continue,
+            Some(_) if !is_there(opening, intent, later) => continue,
             _ => intent.record.clone(),
         };
         opening.store.catalog_mut().put(&intent.path, &Record { settled: false, ..record })?;
@@ -243,16 +242,22 @@ fn inode_at(opening: &Opening, path: &RelPath) -> Option<u64> {
     opening.tree.stat(path).unwrap_or(None).map(|stat| stat.inode)
 }
 
-/// Whether what was to appear at a path is found where later operations of the batch renamed it.
-fn is_renamed_on(opening: &Opening, intent: &Intent, later: &[Intent]) -> bool {
-    let mut at = &intent.path;
-    later.iter().filter(|later| later.record.stat.inode == intent.record.stat.inode).any(|later| {
-        let follows = later.from.as_ref() == Some(at);
-        if follows {
-            at = &later.path;
+/// Whether what was to appear at a path is there, or where later operations of the batch took it.
+fn is_there(opening: &Opening, intent: &Intent, later: &[Intent]) -> bool {
+    let inode = Some(intent.record.stat.inode);
+    let mut at = intent.path.clone();
+    if inode_at(opening, &at) == inode {
+        return true;
+    }
+    for (from, to) in later.iter().filter_map(|later| Some((later.from.as_ref()?, &later.path))) {
+        if let Some(below) = at.strip(from) {
+            at = below.under(to);
+            if inode_at(opening, &at) == inode {
+                return true;
+            }
         }
-        follows && inode_at(opening, at) == Some(intent.record.stat.inode)
-    })
+    }
+    false
 }
 
 /// The path of a directory's missing ancestor: how many names lead to the first that is not a directory.
