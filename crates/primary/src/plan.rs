@@ -22,7 +22,9 @@ use crate::guard::Guard;
 use crate::prepare::{Content, Found, entry, read};
 use crate::step::{Action, Step};
 use crate::{Error, Result};
-use fulmar_model::{Entry, Filter, Hash, HeldReason, Kind, Name, Node, Record, RelPath, ReplicaId, Stat, Xattrs};
+use fulmar_model::{
+    Entry, Filter, Hash, HeldReason, Kind, LinkGroup, Name, Node, Record, RelPath, ReplicaId, Stat, Xattrs,
+};
 use fulmar_store::Catalog;
 use fulmar_tree::{Dir, Tree, digest};
 use fulmar_wire::{Content as Carried, FromPrimary, Operation, XATTR_BYTES_MAX};
@@ -30,6 +32,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Other names of an inode that are looked at.
 pub(crate) const NAMES_MAX: usize = 1000;
+
+/// Marks the record of a directory that was shipped to one of several replicas, by its group, which a source's records have
+/// no other use for. The others may lack it and all that is in it, though every record is there.
+const FOR_ONE: LinkGroup = LinkGroup(u64::MAX);
 
 /// For whom a plan is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,7 +241,13 @@ impl<'a> Plan<'a> {
             self.way_to(&path)?;
         }
         match stat.kind {
-            Kind::Directory => self.directory(path, stat)?,
+            Kind::Directory => {
+                if matches!(have, Have::Gone { .. }) {
+                    // There again: the replica may still have what was in the one that is gone.
+                    self.push(Class::Change, Step::new(path.clone(), Action::Compare));
+                }
+                self.directory(path, stat)?;
+            }
             _ => self.file(path, stat, have)?,
         }
         Ok(true)
@@ -297,7 +309,13 @@ impl<'a> Plan<'a> {
         match self.mood {
             Mood::DryRun => return Ok(()),
             // Unsettled: the next plan for everyone still ships it, as metadata if the content is there.
-            Mood::One { shared: true, .. } => record.settled = false,
+            Mood::One { shared: true, .. } => {
+                record.settled = false;
+                let known = self.catalog.get(path)?.is_some_and(|known| known.stat.inode == record.stat.inode);
+                if !known && record.stat.kind == Kind::Directory {
+                    record.group = Some(FOR_ONE);
+                }
+            }
             _ => {}
         }
         Ok(self.catalog.put(path, &record)?)
@@ -504,11 +522,15 @@ impl<'a> Plan<'a> {
                 }
                 continue;
             };
-            if self.filter.excludes(&path, true) || (!moved && record.is_some_and(|record| record.proves(&stat))) {
+            if self.filter.excludes(&path, true)
+                || (!moved && record.as_ref().is_some_and(|record| record.proves(&stat)))
+            {
                 continue;
             }
             let xattrs = self.directory_xattrs(&path)?;
-            self.record_directory(&path, stat, &xattrs)?;
+            let mark =
+                self.catalog.get(&path)?.filter(|known| known.stat.inode == stat.inode).and_then(|known| known.group);
+            self.record_directory(&path, stat, &xattrs, mark)?;
             let entry = Entry { node: Node::Directory, ..entry(&stat, None, &[], digest(&xattrs)) };
             let operation = Operation::Metadata { path: path.clone(), entry, xattrs };
             let action = match FromPrimary::encode_operation(&operation) {

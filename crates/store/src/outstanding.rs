@@ -246,7 +246,7 @@ fn below(directory: &RelPath) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// Adds or replaces rows; a replaced row keeps `since` and counts one more attempt. A comparison is not replaced by anything
-/// less, what is gone and still is keeps its approval and what it waits for.
+/// less, but what is gone needs none. What is gone and still is keeps its approval and what it waits for.
 pub(crate) fn add(transaction: &Transaction<'_>, replica: ReplicaId, rows: &[Outstanding]) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO outstanding (replica, path, work, reason, errno, since, attempts, retry, after) \
@@ -255,7 +255,7 @@ pub(crate) fn add(transaction: &Transaction<'_>, replica: ReplicaId, rows: &[Out
          after = iif(work IN (5, 6) AND excluded.work = 5, coalesce(excluded.after, after), excluded.after), \
          reason = excluded.reason, errno = excluded.errno, \
          attempts = min(attempts + 1, 4294967295), retry = excluded.retry \
-         WHERE work != 3 OR excluded.work = 3",
+         WHERE work != 3 OR excluded.work IN (3, 5)",
     )?;
     for row in rows {
         let (work, reason, errno) = match row.work {

@@ -1,9 +1,9 @@
 //! Directories: made, renamed with all that is in them, or only given other attributes.
 
-use super::{Class, NAMES_MAX, Plan};
+use super::{Class, FOR_ONE, NAMES_MAX, Plan};
 use crate::Result;
 use crate::prepare::entry;
-use fulmar_model::{Kind, Record, RelPath, Stat, Xattrs};
+use fulmar_model::{Kind, LinkGroup, Record, RelPath, Stat, Xattrs};
 use fulmar_tree::{Clock, digest};
 use fulmar_wire::{Content as Carried, Operation};
 
@@ -11,7 +11,8 @@ impl Plan<'_> {
     pub(super) fn directory(&mut self, path: RelPath, stat: Stat) -> Result<()> {
         let record = self.catalog.get(&path)?;
         let same = record.as_ref().is_some_and(|r| r.stat.kind == Kind::Directory && r.stat.inode == stat.inode);
-        if self.everyone() && same {
+        let everyone_has_it = record.as_ref().is_some_and(|record| record.group != Some(FOR_ONE));
+        if self.everyone() && same && everyone_has_it {
             self.touched.insert(path, true);
             return Ok(());
         }
@@ -31,7 +32,7 @@ impl Plan<'_> {
     }
 
     fn put_directory(&mut self, path: RelPath, stat: Stat, xattrs: Xattrs) -> Result<()> {
-        self.record_directory(&path, stat, &xattrs)?;
+        self.record_directory(&path, stat, &xattrs, None)?;
         let entry = entry(&stat, None, &[], digest(&xattrs));
         self.touched.insert(path.clone(), true);
         self.touch_parent(&path);
@@ -40,9 +41,16 @@ impl Plan<'_> {
         Ok(())
     }
 
-    pub(super) fn record_directory(&mut self, path: &RelPath, stat: Stat, xattrs: &Xattrs) -> Result<()> {
+    /// `mark`: see [`FOR_ONE`].
+    pub(super) fn record_directory(
+        &mut self,
+        path: &RelPath,
+        stat: Stat,
+        xattrs: &Xattrs,
+        mark: Option<LinkGroup>,
+    ) -> Result<()> {
         let settled = self.tree.is_settled(&stat, Clock::coarse_now());
-        self.record(path, Record { stat, xattrs: digest(xattrs), hash: None, group: None, settled })
+        self.record(path, Record { stat, xattrs: digest(xattrs), hash: None, group: mark, settled })
     }
 
     pub(super) fn directory_xattrs(&self, path: &RelPath) -> Result<Xattrs> {
@@ -85,7 +93,7 @@ impl Plan<'_> {
         self.catalog.rename(&from, &to)?;
         self.renamed.insert(from.clone());
         let xattrs = self.directory_xattrs(&to)?;
-        self.record_directory(&to, stat, &xattrs)?;
+        self.record_directory(&to, stat, &xattrs, None)?;
         let entry = entry(&stat, None, &[], digest(&xattrs));
         for path in [&from, &to] {
             self.touch_parent(path);

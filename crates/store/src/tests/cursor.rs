@@ -225,6 +225,20 @@ fn gone(text: &str, after: Option<&str>) -> Outstanding {
 }
 
 #[test]
+fn a_subtree_that_is_gone_needs_no_comparison() {
+    let mut queue = two_followers();
+    let compare = Outstanding { work: Work::Compare, ..held("d", HeldReason::Busy, 0) };
+    add(&mut queue, 1, std::slice::from_ref(&compare));
+    add(&mut queue, 1, &[held("d", HeldReason::Busy, 5)]);
+    let work = |queue: &Queue| queue.outstanding(replica_id(1), None, 9).expect("outstanding")[0].work;
+    assert_eq!(work(&queue), Work::Compare);
+    add(&mut queue, 1, &[gone("d", None)]);
+    let ack = Ack { compared: Some(&compare.path), ..Ack::default() };
+    queue.acknowledge(replica_id(1), ack).expect("acknowledge");
+    assert_eq!(work(&queue), Work::Gone { approved: false }, "the end of the comparison does not make it go");
+}
+
+#[test]
 fn what_is_gone_waits_for_its_other_name_and_goes_with_its_directory() {
     let mut queue = two_followers();
     let again = Outstanding { work: Work::Again, ..held("new", HeldReason::Busy, 0) };
