@@ -134,6 +134,7 @@ impl Capture {
     /// Puts an event into the group, or among the unsettled. Gives what must be told once the group is written.
     fn take(&self, event: Event, held: &mut Held, group: &mut Group) -> Result<Option<Told>> {
         let now = (self.clock)();
+        tracing::trace!(?event);
         match event {
             Event::Changed { path, pace: Pace::Settled } => {
                 let first = held.forget(&path).unwrap_or(now);

@@ -528,9 +528,12 @@ impl<'a> Plan<'a> {
                 continue;
             }
             let xattrs = self.directory_xattrs(&path)?;
-            let mark =
-                self.catalog.get(&path)?.filter(|known| known.stat.inode == stat.inode).and_then(|known| known.group);
-            self.record_directory(&path, stat, &xattrs, mark)?;
+            // Another directory than the one that is known has a change of its own coming, with all that is in it.
+            match record.filter(|known| known.stat.inode == stat.inode) {
+                Some(known) => self.record_directory(&path, stat, &xattrs, known.group)?,
+                None if self.everyone() => continue,
+                None => {}
+            }
             let entry = Entry { node: Node::Directory, ..entry(&stat, None, &[], digest(&xattrs)) };
             let operation = Operation::Metadata { path: path.clone(), entry, xattrs };
             let action = match FromPrimary::encode_operation(&operation) {

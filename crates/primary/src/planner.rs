@@ -116,6 +116,7 @@ impl Planner {
             upto = change.seq;
             bytes += self.small_bytes(&change.path);
             count += 1;
+            tracing::trace!(path = %change.path, seq = change.seq.0, "planned for everyone");
             if change.scope == Scope::Tree {
                 compare.push(change.path.clone());
             }
