@@ -18,6 +18,8 @@ impl fmt::Display for Seq {
 pub enum Scope {
     /// The path itself.
     Path,
+    /// The path, to which a directory was renamed: changes below it may be queued under the name it had for a while.
+    Moved,
     /// The path and everything below it: whoever has not followed live must compare the subtree.
     Tree,
 }

@@ -136,9 +136,9 @@ impl Capture {
         let now = (self.clock)();
         tracing::trace!(?event);
         match event {
-            Event::Changed { path, pace: Pace::Settled } => {
+            Event::Changed { path, pace: pace @ (Pace::Settled | Pace::Moved) } => {
                 let first = held.forget(&path).unwrap_or(now);
-                group.add(path, first);
+                group.add_scope(path, first, if pace == Pace::Moved { Scope::Moved } else { Scope::Path });
             }
             Event::Changed { path, pace: Pace::Writing } => {
                 held.gone.paths.remove(&path);
@@ -265,12 +265,17 @@ struct Group {
 
 impl Group {
     fn add(&mut self, path: RelPath, first_seen_ms: i64) {
+        self.add_scope(path, first_seen_ms, Scope::Path);
+    }
+
+    fn add_scope(&mut self, path: RelPath, first_seen_ms: i64, scope: Scope) {
         if let Some(change) = self.index.get(&path).and_then(|at| self.changes.get_mut(*at)) {
             change.first_seen_ms = change.first_seen_ms.min(first_seen_ms);
+            change.scope = change.scope.max(scope);
             return;
         }
         self.index.insert(path.clone(), self.changes.len());
-        self.changes.push(NewChange { path, scope: Scope::Path, first_seen_ms });
+        self.changes.push(NewChange { path, scope, first_seen_ms });
     }
 
     fn take(&mut self) -> Vec<NewChange> {

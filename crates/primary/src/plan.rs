@@ -97,14 +97,14 @@ pub(crate) struct Plan<'a> {
     touched: BTreeMap<RelPath, bool>,
     /// Paths a rename took away in this plan.
     renamed: BTreeSet<RelPath>,
+    /// Paths to which a directory was renamed.
+    pub(crate) moved_here: BTreeSet<RelPath>,
     /// Paths whose own change this plan is for.
     asked: BTreeSet<RelPath>,
     /// Paths this plan removes, with everything below.
     removed: BTreeSet<RelPath>,
     /// Names handled along with another of their inode.
     linked: BTreeSet<RelPath>,
-    /// Directories renamed in this plan, in order.
-    moved: Vec<(RelPath, RelPath)>,
     /// Other names of inodes that lost a name here: what was written through that name shows in them.
     siblings: BTreeSet<RelPath>,
     rescans: Vec<RelPath>,
@@ -143,10 +143,10 @@ impl<'a> Plan<'a> {
             steps: Vec::new(),
             touched: BTreeMap::new(),
             renamed: BTreeSet::new(),
+            moved_here: BTreeSet::new(),
             asked: BTreeSet::new(),
             removed: BTreeSet::new(),
             linked: BTreeSet::new(),
-            moved: Vec::new(),
             siblings: BTreeSet::new(),
             rescans: Vec::new(),
             widen: Vec::new(),
@@ -472,6 +472,14 @@ impl<'a> Plan<'a> {
 
     // Collecting.
 
+    /// What was touched below a directory that is renamed is to be found under its new name. The old one may be in use again.
+    fn touch_elsewhere(&mut self, from: &RelPath, to: &RelPath) {
+        for (path, moved) in std::mem::take(&mut self.touched) {
+            let path = path.strip(from).map(|below| below.under(to)).unwrap_or(path);
+            *self.touched.entry(path).or_insert(false) |= moved;
+        }
+    }
+
     fn touch_parent(&mut self, path: &RelPath) {
         if let Some(parent) = path.parent() {
             self.touched.insert(parent, true);
@@ -498,15 +506,7 @@ impl<'a> Plan<'a> {
 
     /// Puts the steps in order and adds the times of touched directories, the deepest first.
     pub(crate) fn finish(mut self) -> Result<Planned> {
-        let mut touched = BTreeMap::new();
-        for (mut path, moved) in std::mem::take(&mut self.touched) {
-            for (from, to) in &self.moved {
-                if let Some(below) = path.strip(from) {
-                    path = below.under(to);
-                }
-            }
-            *touched.entry(path).or_insert(false) |= moved;
-        }
+        let touched = std::mem::take(&mut self.touched);
         let mut steps = std::mem::take(&mut self.steps);
         let mut owed: BTreeSet<_> = steps.iter().map(|(_, step)| &step.path).chain(&self.renamed).cloned().collect();
         owed.retain(|path| self.everyone() && !self.asked.contains(path));

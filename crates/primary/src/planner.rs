@@ -17,7 +17,7 @@ use fulmar_model::{Change, Filter, RelPath, ReplicaId, Scope, Seq};
 use fulmar_store::{Catalog, NewChange, Outstanding, Queue, Unfinished, Work};
 use fulmar_tree::{Names, Tree};
 use fulmar_wire::INLINE_BYTES_MAX;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -111,21 +111,27 @@ impl Planner {
         }
         let (after, mut upto, mut bytes, mut count) = (self.planned, self.planned, 0, 0);
         let mut asked = Vec::new();
-        let mut compare = Vec::new();
+        let (mut compare, mut moved) = (Vec::new(), BTreeSet::new());
         for change in &self.taken {
             upto = change.seq;
             bytes += self.small_bytes(&change.path);
             count += 1;
             tracing::trace!(path = %change.path, seq = change.seq.0, "planned for everyone");
-            if change.scope == Scope::Tree {
-                compare.push(change.path.clone());
+            match change.scope {
+                Scope::Path => {}
+                Scope::Moved => drop(moved.insert(change.path.clone())),
+                Scope::Tree => compare.push(change.path.clone()),
             }
             asked.push((change.path.clone(), Have::Unknown));
             if bytes > BATCH_BYTES {
                 break;
             }
         }
-        let mut steps = self.plan(asked, Mood::Everyone)?;
+        self.check_source()?;
+        let mut steps = self.with_plan(Mood::Everyone, |plan| {
+            plan.moved_here = moved;
+            plan.paths(asked)
+        })?;
         // Only when the plan is made are they off our hands.
         self.taken.drain(..count);
         steps.extend(compare.into_iter().map(|path| Step::new(path, Action::Compare)));

@@ -259,6 +259,7 @@ fn change(row: &Row<'_>) -> rusqlite::Result<Change> {
     let scope = match row.get::<_, i64>(2)? {
         0 => Scope::Path,
         1 => Scope::Tree,
+        2 => Scope::Moved,
         _ => return Err(column::bad(2, Type::Integer)),
     };
     Ok(Change { seq: column::seq(row, 0)?, path: column::path(row, 1)?, scope, first_seen_ms: row.get(3)? })
@@ -268,6 +269,7 @@ fn scope_code(scope: Scope) -> i64 {
     match scope {
         Scope::Path => 0,
         Scope::Tree => 1,
+        Scope::Moved => 2,
     }
 }
 

@@ -158,7 +158,7 @@ impl Lookout {
             self.tree.veil(directory, is_directory);
             return departed.map_or(Ok(()), |adrift| self.lose(adrift));
         }
-        self.outbox.changed(path.clone(), Pace::Settled)?;
+        self.outbox.changed(path.clone(), if is_directory { Pace::Moved } else { Pace::Settled })?;
         let mut known = None;
         if let Some(mut adrift) = departed {
             if let Some(old) = adrift.old_path.take() {

@@ -35,6 +35,8 @@ pub enum Event {
 /// Whether a change is likely to be the last for the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pace {
+    /// Settled: a directory was renamed to this path. What happened below it may have been sent under another name.
+    Moved,
     /// Moved here, closed after writing, linked, metadata set, or created and not a regular file. Also the old name of
     /// something that has another name in the tree now.
     Settled,

@@ -115,12 +115,12 @@ fn below_a_renamed_directory_changes_are_told_under_the_new_path() {
         fs::create_dir_all(root.join("z")).expect("a directory");
     });
     fs::rename(tree.at("a/b"), tree.at("z/y")).expect("a rename");
-    assert_eq!(tree.flush(), [settled("z/y"), settled("a/b")]);
+    assert_eq!(tree.flush(), [watched::moved("z/y"), settled("a/b")]);
     fs::write(tree.at("z/y/c/d/e/file"), b"x").expect("a file");
     assert!(tells(&tree.flush(), "z/y/c/d/e/file"));
     fs::rename(tree.at("z"), tree.at("x")).expect("a rename");
     fs::set_permissions(tree.at("x/y/c/d"), fs::Permissions::from_mode(0o700)).expect("chmod");
-    assert_eq!(tree.flush(), [settled("x"), settled("z"), settled("x/y/c/d")]);
+    assert_eq!(tree.flush(), [watched::moved("x"), settled("z"), settled("x/y/c/d")]);
 }
 
 #[test]
@@ -136,7 +136,8 @@ fn a_directory_moved_out_is_forgotten_and_moved_back_in_is_told_whole() {
     assert_eq!(tree.flush(), []);
     fs::rename(tree.outside("a"), tree.at("a2")).expect("a rename");
     let events = tree.flush();
-    for of in ["a2", "a2/b", "a2/b/file", "a2/b/unseen"] {
+    assert!(events.contains(&watched::moved("a2")), "{events:?}");
+    for of in ["a2/b", "a2/b/file", "a2/b/unseen"] {
         assert!(events.contains(&settled(of)), "{of}: {events:?}");
     }
     fs::write(tree.at("a2/b/seen"), b"x").expect("a file");
@@ -188,7 +189,7 @@ fn a_directory_renamed_over_an_empty_one_takes_its_place() {
     });
     fs::rename(tree.at("a"), tree.at("b")).expect("a rename");
     let events = tree.flush();
-    assert_eq!(events.get(..2), Some(&[settled("b"), settled("a")][..]), "{events:?}");
+    assert_eq!(events.get(..2), Some(&[watched::moved("b"), settled("a")][..]), "{events:?}");
     fs::write(tree.at("b/sub/file"), b"").expect("a file");
     assert!(tells(&tree.flush(), "b/sub/file"));
     assert_eq!(tree.watcher.coverage().watched, 3);

@@ -13,6 +13,10 @@ impl Plan<'_> {
         let same = record.as_ref().is_some_and(|r| r.stat.kind == Kind::Directory && r.stat.inode == stat.inode);
         let everyone_has_it = record.as_ref().is_some_and(|record| record.group != Some(FOR_ONE));
         if self.everyone() && same && everyone_has_it {
+            if self.moved_here.contains(&path) {
+                // There and back again.
+                self.rescans.push(path.clone());
+            }
             self.touched.insert(path, true);
             return Ok(());
         }
@@ -89,7 +93,7 @@ impl Plan<'_> {
             self.operate(Class::Change, to.clone(), Operation::Remove { path: to.clone() });
         }
         self.widen.push(to.clone());
-        self.moved.push((from.clone(), to.clone()));
+        self.touch_elsewhere(&from, &to);
         self.catalog.rename(&from, &to)?;
         self.renamed.insert(from.clone());
         let xattrs = self.directory_xattrs(&to)?;

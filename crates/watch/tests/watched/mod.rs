@@ -86,6 +86,11 @@ pub fn settled(text: &str) -> Event {
     Event::Changed { path: path(text), pace: Pace::Settled }
 }
 
+/// A directory that was renamed to this path.
+pub fn moved(text: &str) -> Event {
+    Event::Changed { path: path(text), pace: Pace::Moved }
+}
+
 pub fn gone(text: &str) -> Event {
     Event::Changed { path: path(text), pace: Pace::Gone }
 }
