@@ -261,6 +261,25 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
+    fn loses_names_below(&mut self, directory: &RelPath) -> Result<()> {
+        let mut after = None;
+        loop {
+            let rows = self.catalog.children(directory, after.as_ref(), NAMES_MAX)?;
+            after = rows.last().map(|(name, _)| name.clone());
+            let full = rows.len() == NAMES_MAX;
+            for (name, record) in rows {
+                let path = directory.join(&name);
+                match record.stat.kind {
+                    Kind::Directory => self.loses_names_below(&path)?,
+                    _ => self.loses_name(&path, &record)?,
+                }
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
     /// Directories above the path that nobody knows yet come first.
     fn way_to(&mut self, path: &RelPath) -> Result<()> {
         let mut unknown = Vec::new();
@@ -329,8 +348,11 @@ impl<'a> Plan<'a> {
         }
         let record = self.catalog.get(&path)?;
         let proved = record.as_ref().filter(|record| record.proves(&stat)).cloned();
-        if let Some(old) = record.as_ref().filter(|old| old.stat.inode != stat.inode) {
-            self.loses_name(&path, old)?;
+        match record.as_ref().filter(|old| old.stat.inode != stat.inode) {
+            // Its own record takes those of everything in it away.
+            Some(old) if old.stat.kind == Kind::Directory => self.loses_names_below(&path)?,
+            Some(old) => self.loses_name(&path, old)?,
+            None => {}
         }
         if matches!(have, Have::Unknown | Have::Missing | Have::Content(_) | Have::Gone { .. })
             && self.shortcut(&path, &stat, record.as_ref(), have)?

@@ -113,7 +113,8 @@ impl Error {
                 | Self::ConfinementUnavailable { .. }
                 | Self::Lock { .. }
         );
-        let gone = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::STALE].map(Errno::raw_os_error);
+        // ENXIO: a file whose place a socket has taken.
+        let gone = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::STALE, Errno::NXIO].map(Errno::raw_os_error);
         about_a_path && gone.contains(&self.errno())
     }
 }
