@@ -212,20 +212,36 @@ impl Planner {
     ) -> Result<(Vec<Step>, Vec<RelPath>)> {
         let Some(tree) = self.tree.clone() else { return Ok((Vec::new(), Vec::new())) };
         let mut needed = HashSet::new();
+        let keep = |path: &RelPath, needed: &mut HashSet<RelPath>| {
+            needed.extend(path.ancestors());
+            needed.insert(path.clone());
+        };
         for row in &unfinished.content {
             // Whatever the reason, a look that fails says nothing of other names.
             let Some(stat) = tree.stat(&row.path).unwrap_or(None) else { continue };
             for (name, _) in self.catalog.names_of(stat.inode, NAMES_MAX)? {
                 if name != row.path {
-                    needed.extend(name.ancestors());
-                    needed.insert(name);
+                    keep(&name, &mut needed);
                 }
+            }
+        }
+        // What waits for something that is gone itself waits no longer than that: they may go together.
+        loop {
+            let before = needed.len();
+            for waiting in &unfinished.waiting {
+                if !waiting.gone || needed.contains(&waiting.after) {
+                    keep(&waiting.path, &mut needed);
+                }
+            }
+            if needed.len() == before {
+                break;
             }
         }
         let mut asked = Vec::new();
         for row in gone {
             let stays = match self.catalog.get(&row.path)? {
-                Some(_) => needed.contains(&row.path),
+                _ if needed.contains(&row.path) => true,
+                Some(_) => false,
                 // Nobody knows which inode it was.
                 None => unfinished.content.iter().any(|other| other.since_ms <= row.since_ms),
             };

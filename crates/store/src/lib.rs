@@ -27,7 +27,7 @@ pub use catalog::Catalog;
 pub use cursor::{Ack, ReplicaRow};
 pub use error::{Error, Result};
 pub use open::{Opened, Rebuilt, Sync, set_aside};
-pub use outstanding::{Outstanding, OutstandingCount, Unfinished, Work};
+pub use outstanding::{Outstanding, OutstandingCount, Unfinished, Waiting, Work};
 pub use queue::{Backlog, NewChange, Queue};
 pub use reader::CatalogReader;
 pub use replica::{Intent, Quarantined, ReplicaStore};

@@ -165,11 +165,14 @@ impl Queue {
                 .collect::<rusqlite::Result<_>>()?;
             let waiting = connection
                 .prepare_cached(
-                    "SELECT gone.path FROM outstanding AS gone JOIN outstanding AS other \
+                    "SELECT gone.path, other.path, other.work FROM outstanding AS gone JOIN outstanding AS other \
                      ON other.replica = gone.replica AND other.path = gone.after \
                      WHERE gone.replica = ?1 AND gone.work IN (5, 6) LIMIT ?2",
                 )?
-                .query_map(params![&replica.0.0[..], limit(rows)], |row| column::path(row, 0))?
+                .query_map(params![&replica.0.0[..], limit(rows)], |row| {
+                    let gone = matches!(row.get(2)?, GONE | APPROVED);
+                    Ok(Waiting { path: column::path(row, 0)?, after: column::path(row, 1)?, gone })
+                })?
                 .collect::<rusqlite::Result<_>>()?;
             Ok(Unfinished { content, waiting })
         })
@@ -232,8 +235,19 @@ impl Queue {
 pub struct Unfinished {
     /// Rows of [`Work::Content`] and [`Work::Again`].
     pub content: Vec<Outstanding>,
-    /// Paths that are gone and wait for another.
-    pub waiting: Vec<RelPath>,
+    /// What is gone and waits for work at another path.
+    pub waiting: Vec<Waiting>,
+}
+
+/// Something that is gone and waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// What.
+    pub path: RelPath,
+    /// For the work at this path.
+    pub after: RelPath,
+    /// Whether that is gone, too.
+    pub gone: bool,
 }
 
 /// The bytes before and behind everything below a directory.

@@ -136,19 +136,10 @@ impl Visit<'_> {
             .await??;
         let end = rows.len() < BATCH_CHANGES;
         let after = rows.last().map(|row| row.path.clone());
-        let mut needed: HashSet<RelPath> = HashSet::new();
-        for path in &unfinished.waiting {
-            needed.extend(path.ancestors());
-            needed.insert(path.clone());
-        }
         let too_much = unfinished.content.len().max(unfinished.waiting.len()) >= ASKED_MAX;
         let (mut gone, mut stay) = (Vec::new(), 0);
         for row in rows {
-            if too_much
-                || needed.contains(&row.path)
-                || self.removals.fresh.contains(&row.path)
-                || self.is_sent(&row.path)
-            {
+            if too_much || self.removals.fresh.contains(&row.path) || self.is_sent(&row.path) {
                 tracing::debug!(path = %row.path, "not removed yet");
                 stay += 1;
             } else {

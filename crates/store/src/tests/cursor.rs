@@ -2,7 +2,7 @@
 
 use super::queue::suspect;
 use super::*;
-use crate::{Ack, Error, Outstanding, OutstandingCount, Queue, Unfinished, Work};
+use crate::{Ack, Error, Outstanding, OutstandingCount, Queue, Unfinished, Waiting, Work};
 use fulmar_model::{HeldReason, Seq};
 
 /// Four changes, taken; replicas 1 and 2 registered at position 0.
@@ -246,7 +246,8 @@ fn what_is_gone_waits_for_its_other_name_and_goes_with_its_directory() {
     // Found gone once more: it still waits.
     add(&mut queue, 1, &[gone("d/old", None)]);
     let unfinished = queue.unfinished(replica_id(1), 9).expect("unfinished");
-    assert_eq!(unfinished, Unfinished { content: vec![again], waiting: vec![path("d/old")] });
+    let waiting = Waiting { path: path("d/old"), after: path("new"), gone: false };
+    assert_eq!(unfinished, Unfinished { content: vec![again], waiting: vec![waiting] });
     let ack = Ack { done: &[path("new")], removed: &[path("d")], ..Ack::default() };
     queue.acknowledge(replica_id(1), ack).expect("acknowledge");
     let rows = queue.gone(replica_id(1), None, 9).expect("gone");
