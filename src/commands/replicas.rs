@@ -80,10 +80,7 @@ fn target(place: Place, trees: &Trees, boot: fulmar_model::Id) -> Target {
             }))
         }
         Place::There { host, port, path } => {
-            let rsh = trees.rsh.clone().unwrap_or_else(|| OsString::from("ssh"));
-            let mut words = rsh.as_bytes().split(|b| *b == b' ').filter(|word| !word.is_empty());
-            let program = words.next().map(OsStr::from_bytes).unwrap_or(OsStr::new("ssh")).to_owned();
-            let mut arguments: Vec<OsString> = words.map(|word| OsStr::from_bytes(word).to_owned()).collect();
+            let (program, mut arguments) = shell(trees.rsh.as_deref());
             if let Some(port) = port {
                 arguments.extend(["-p".into(), port.to_string().into()]);
             }
@@ -92,6 +89,19 @@ fn target(place: Place, trees: &Trees, boot: fulmar_model::Id) -> Target {
             Target::Program(Invocation { program, arguments, rate: trees.bwlimit })
         }
     }
+}
+
+/// What reaches other hosts: the words of `rsh`, at its spaces.
+fn shell(rsh: Option<&OsStr>) -> (OsString, Vec<OsString>) {
+    let mut words = rsh.unwrap_or_default().as_bytes().split(|b| *b == b' ').filter(|word| !word.is_empty());
+    let program = words.next().map(OsStr::from_bytes).unwrap_or(OsStr::new("ssh")).to_owned();
+    let mut arguments: Vec<OsString> = words.map(|word| OsStr::from_bytes(word).to_owned()).collect();
+    if Path::new(&program).file_name() == Some(OsStr::new("ssh")) {
+        // In a process group of its own it could not read an answer from the terminal: the kernel would stop it, and
+        // nobody would hear of the question. What was typed comes first and has precedence (ssh_config(5)).
+        arguments.extend(["-o".into(), "BatchMode=yes".into()]);
+    }
+    (program, arguments)
 }
 
 /// `/path`, `[user@]host:/path`, `ssh://[user@]host[:port]/path`.
@@ -179,11 +189,15 @@ pub fn explain(name: Option<&str>, error: Error) -> Failure {
         Error::Link(fulmar_link::Error::Banner { .. }) => {
             Some("the shell of the other host must print nothing: test with: ssh HOST true | od -c".to_owned())
         }
-        Error::Link(fulmar_link::Error::Exited { status: Some(127), .. }) => {
-            Some("is fulmar installed on the other host? test with: ssh HOST fulmar --version".to_owned())
+        Error::Link(fulmar_link::Error::Exited { status: Some(127), .. }) => Some(
+            "is fulmar installed on the other host, where its PATH finds it? test with: ssh HOST fulmar --version"
+                .to_owned(),
+        ),
+        Error::Link(fulmar_link::Error::Exited { .. }) => {
+            Some("the login must work without questions; test with: ssh HOST true".to_owned())
         }
-        Error::Link(fulmar_link::Error::Exited { .. } | fulmar_link::Error::Spawn { .. }) => {
-            Some("test the connection with: ssh HOST true".to_owned())
+        Error::Link(fulmar_link::Error::Spawn { .. }) => {
+            Some("is it installed on this host? --rsh CMD names what is run".to_owned())
         }
         Error::Link(fulmar_link::Error::Preface(_)) => Some("install the same version on both hosts".to_owned()),
         Error::Tree(fulmar_tree::Error::Locked { holder, .. }) => {
@@ -203,6 +217,19 @@ pub fn explain(name: Option<&str>, error: Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ssh_never_asks_and_other_programs_get_what_was_typed() {
+        for (rsh, program, arguments) in [
+            (None, "ssh", "-o BatchMode=yes"),
+            (Some(""), "ssh", "-o BatchMode=yes"),
+            (Some("/usr/bin/ssh  -F file"), "/usr/bin/ssh", "-F file -o BatchMode=yes"),
+            (Some("jail exec ssh"), "jail", "exec ssh"),
+        ] {
+            let arguments = arguments.split(' ').map(OsString::from).collect();
+            assert_eq!(shell(rsh.map(OsStr::new)), (program.into(), arguments), "{rsh:?}");
+        }
+    }
 
     #[test]
     fn replicas_are_told_apart_as_by_scp() {

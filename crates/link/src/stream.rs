@@ -15,6 +15,8 @@ const READ_BYTES: usize = 256 * 1024;
 const GATHER_BYTES: usize = 64 * 1024;
 /// How much of a banner is quoted.
 const BANNER_BYTES: usize = 200;
+/// How long the rest of a banner is waited for.
+const BANNER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The reading half: bytes that have arrived and do not make a whole frame yet.
 pub(crate) struct Stream {
@@ -66,14 +68,33 @@ impl Stream {
         for count in 1..=PREFACE_BYTES {
             self.fill(count).await?;
             if !Preface::may_begin(self.waiting()) {
-                let text = self.waiting().get(..BANNER_BYTES.min(self.waiting().len())).unwrap_or_default();
-                return Err(Error::Banner { text: escape(text).to_string() });
+                return Err(self.banner().await);
             }
         }
         let preface = self.waiting().first_chunk().ok_or(Error::Closed)?;
         let preface = Preface::decode(preface).map_err(Error::Preface)?;
         self.consumed += PREFACE_BYTES;
         Ok(preface)
+    }
+
+    /// Quotes what came in the place of a preface. A login speaks a line at a time, and the first one may be empty: reads
+    /// on until there is enough, or the banner ends because the other side does or fulmar begins behind it.
+    async fn banner(&mut self) -> Error {
+        let rest = async {
+            while self.waiting().len() < BANNER_BYTES && self.banner_end().is_none() {
+                self.fill(self.waiting().len() + 1).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        // However that ends, what has come is what is quoted.
+        let _ = tokio::time::timeout(BANNER_PATIENCE, rest).await;
+        let end = self.banner_end().unwrap_or(self.waiting().len()).min(BANNER_BYTES);
+        Error::Banner { text: escape(self.waiting().get(..end).unwrap_or_default()).to_string() }
+    }
+
+    /// Where the preface may begin that follows a banner.
+    fn banner_end(&self) -> Option<usize> {
+        (1..self.waiting().len()).find(|at| self.waiting().get(*at..).is_some_and(Preface::may_begin))
     }
 }
 
@@ -152,6 +173,37 @@ mod tests {
         let error = over(read, write, None).await.expect_err("a banner is no preface");
         assert!(error.is_final());
         assert!(error.to_string().contains("Welcome to mail1\\x1b[2J\\n"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_banner_is_quoted_to_its_end_however_it_comes() {
+        let preface = Preface::OURS.encode();
+        let long = [b'x'; 3 * BANNER_BYTES];
+        let table: [(&[&[u8]], String); 4] = [
+            (&[b"\n", b"Welcome\n", &preface], "\\nWelcome\\n".to_owned()),
+            (&[b"W", b"elcome\n\0ful", b"mar\n"], "Welcome\\n".to_owned()),
+            (&[b"\0fulmar\r\n"], "\\x00fulmar\\r\\n".to_owned()),
+            (&[&long], "x".repeat(BANNER_BYTES)),
+        ];
+        for (pieces, quoted) in table {
+            let (near, far) = tokio::io::duplex(1);
+            let (read, write) = tokio::io::split(near);
+            let (mut far_read, mut far_write) = tokio::io::split(far);
+            let speak = async move {
+                for piece in pieces {
+                    far_write.write_all(piece).await.expect("room");
+                }
+                // Neither says more nor ends.
+                std::future::pending::<()>().await;
+            };
+            let hear = tokio::spawn(async move { tokio::io::copy(&mut far_read, &mut tokio::io::sink()).await });
+            let error = tokio::select! {
+                linked = over(read, write, None) => linked.expect_err("a banner is no preface"),
+                () = speak => unreachable!("it is never silent for good"),
+            };
+            hear.abort();
+            assert!(matches!(&error, Error::Banner { text } if *text == quoted), "{error}, wanted {quoted}");
+        }
     }
 
     #[tokio::test]

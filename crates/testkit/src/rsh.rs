@@ -143,12 +143,15 @@ mod tests {
     #[test]
     fn a_far_end_is_found_and_killed() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("far"), "#!/bin/sh\nread never\n").unwrap();
-        fs::set_permissions(dir.path().join("far"), fs::Permissions::from_mode(0o755)).unwrap();
-        let rsh = Rsh::new(&dir.path().join("rsh"), &dir.path().join("far"));
+        let (up, far) = (dir.path().join("up"), dir.path().join("far"));
+        fs::write(&far, format!("#!/bin/sh\n: > '{}'\nread never\n", up.display())).unwrap();
+        fs::set_permissions(&far, fs::Permissions::from_mode(0o755)).unwrap();
+        let rsh = Rsh::new(&dir.path().join("rsh"), &far);
         let mut child =
             Command::new(rsh.command()).args(["h", "fulmar", "serve"]).stdin(Stdio::piped()).spawn().unwrap();
-        crate::until_equal(Duration::from_secs(10), "one far end", &vec![child.id()], || rsh.far_ends());
+        // Not before it runs: a process that is being replaced by another program has no command line for a moment.
+        crate::until_equal(Duration::from_secs(10), "the far end runs", &true, || up.exists());
+        assert_eq!(rsh.far_ends(), [child.id()]);
         assert_eq!(rsh.kill_far_ends(), 1);
         assert!(!child.wait().unwrap().success());
         assert_eq!(rsh.kill_far_ends(), 0);
