@@ -8,13 +8,15 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// How much of what the program printed is kept for an error.
 const STDERR_BYTES: usize = 2000;
+/// A line that is longer counts as several: what the other host prints may have no end.
+const LINE_BYTES_MAX: u64 = 4096;
 /// How long the program is given to end by itself after it closed its output.
 const ENDING: Duration = Duration::from_secs(2);
 
@@ -72,11 +74,12 @@ async fn ending(mut child: Child, mut said: watch::Receiver<String>) -> (Option<
 
 /// Logs what the program prints, and keeps the end of it.
 async fn listen(stderr: ChildStderr, saying: watch::Sender<String>) {
-    let mut lines = BufReader::new(stderr).split(b'\n');
-    while let Ok(Some(line)) = lines.next_segment().await {
-        let line = escape(line.trim_ascii_end()).to_string();
+    let (mut from, mut bytes) = (BufReader::new(stderr), Vec::new());
+    while let Ok(1..) = (&mut from).take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes).await {
+        let line = escape(bytes.trim_ascii_end()).to_string();
         tracing::debug!(%line, "the far end says");
         saying.send_modify(|said| keep(said, &line));
+        bytes.clear();
     }
 }
 
@@ -136,6 +139,13 @@ mod tests {
         let script = "echo no such host >&2; sleep 5 </dev/null >/dev/null & exit 7";
         let error = sh(script).connect().await.expect_err("it fails");
         assert_eq!(error.to_string(), "sh ended before the other side spoke (exit code 7): no such host");
+    }
+
+    #[tokio::test]
+    async fn what_is_said_without_end_is_not_waited_for() {
+        let script = "head -c 100000 /dev/zero | tr '\\0' x >&2; sleep 5 </dev/null >/dev/null & exit 7";
+        let error = sh(script).connect().await.expect_err("it fails");
+        assert!(matches!(error, Error::Exited { stderr, .. } if stderr.len() == STDERR_BYTES));
     }
 
     #[tokio::test]
