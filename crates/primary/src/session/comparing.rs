@@ -106,10 +106,14 @@ impl Visit<'_> {
                 let held = unreadable(errno, now).at(path, comparing.since_ms);
                 self.acknowledge(None, vec![held], Vec::new(), Vec::new()).await?;
             }
-            Listed::End { entries } => {
+            Listed::End { entries, sockets } => {
                 comparing.stage = Stage::Settling;
-                tracing::debug!(entries, "the listing is complete");
-                self.session.pulse.send_modify(|pulse| pulse.listing_ended = true);
+                tracing::debug!(entries, sockets, "the listing is complete");
+                let whole = comparing.subtree.is_root();
+                self.session.pulse.send_modify(|pulse| {
+                    pulse.listing_ended = true;
+                    pulse.sockets = if whole { sockets } else { pulse.sockets };
+                });
             }
         }
         Ok(())
