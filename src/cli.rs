@@ -34,6 +34,7 @@ pub enum Command {
     /// SIGTERM. The next start goes on where this one stopped.
     Follow(FollowArgs),
     /// The far end of an ssh replica (started by ssh, not by hand)
+    #[command(mut_arg("state_dir", unused), mut_arg("control", unused))]
     Serve(ServeArgs),
     /// One line per replica: state, lag, backlog, held paths, quarantine
     ///
@@ -268,6 +269,12 @@ Examples:
 
 fulmar COMMAND -h lists the options of a command, --help explains them.";
 
+/// What `serve` takes and does not use.
+fn unused(arg: clap::Arg) -> clap::Arg {
+    let why = "Without effect; accepted so that one set of options works everywhere";
+    arg.hide_short_help(true).help(why).long_help(why)
+}
+
 /// "30s", "1m 30s", "250ms".
 fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|_| "expected a time such as 30s or 5m".to_owned())?;
@@ -339,6 +346,13 @@ mod tests {
             // Behind an indentation of ten columns; a longer line would be broken a second time.
             assert!(list.lines().all(|line| line.len() <= 70), "{list}");
         }
+    }
+
+    #[test]
+    fn serve_says_which_options_it_does_not_use() {
+        let (_, text) =
+            helps(clap::Command::render_long_help).into_iter().find(|(name, _)| name == "serve").expect("serve");
+        assert_eq!(text.matches("Without effect").count(), 2, "{text}");
     }
 
     #[test]
