@@ -58,6 +58,16 @@ pub(crate) struct Shipper {
 impl Shipper {
     /// Runs until the session is gone.
     pub(crate) fn run(mut self) -> Result<()> {
+        match self.work() {
+            // The session hears from its reader that the link has ended, and why; to end here would say that this thread
+            // has failed.
+            Err(crate::Error::Link(_)) => while self.parcels.recv().is_ok() {},
+            ended => return ended,
+        }
+        Ok(())
+    }
+
+    fn work(&mut self) -> Result<()> {
         let full = self.credit;
         let mut waiting = std::collections::VecDeque::new();
         loop {
@@ -106,9 +116,10 @@ impl Shipper {
                 }
             };
             let frame = FromPrimary::encode_chunk(stream, chunk.offset, &chunk.bytes)?;
-            if !self.spend(chunk.bytes.len(), waiting) || self.sender.send_blocking(Lane::Bulk, frame).is_err() {
+            if !self.spend(chunk.bytes.len(), waiting) {
                 return Ok(None);
             }
+            self.sender.send_blocking(Lane::Bulk, frame)?;
         }
         let xattrs = match reader.xattrs() {
             Ok(xattrs) => xattrs,
@@ -131,9 +142,10 @@ impl Shipper {
             return Ok(Some(Delivered::Moving));
         }
         let end = FromPrimary::encode_chunk(stream, stat.size, &[])?;
-        if !self.spend(0, waiting) || self.sender.send_blocking(Lane::Bulk, end).is_err() {
+        if !self.spend(0, waiting) {
             return Ok(None);
         }
+        self.sender.send_blocking(Lane::Bulk, end)?;
         // All credit back means that the replica has written, and synced, everything.
         while self.credit < full {
             match self.parcels.recv() {
