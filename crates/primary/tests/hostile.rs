@@ -86,6 +86,36 @@ async fn until_a_chunk_comes(link: &mut Link) {
 }
 
 #[tokio::test]
+async fn credit_that_was_not_used_is_refused() {
+    let error = sync_with(|mut link| {
+        Box::pin(async move {
+            welcome(&mut link).await;
+            say(&mut link, FromReplica::Credit { bytes: 1 }).await;
+            std::future::pending::<()>().await;
+        })
+    })
+    .await;
+    assert!(matches!(error, Some(Error::Protocol("more credit than was used"))), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_flood_of_credit_is_not_kept_in_memory() {
+    let error = sync_with(|mut link| {
+        Box::pin(async move {
+            welcome(&mut link).await;
+            until_a_chunk_comes(&mut link).await;
+            // Nothing is read any more, so that the shipper waits for the link and takes no credit.
+            for _ in 0..FLOOD {
+                say(&mut link, FromReplica::Credit { bytes: 1 }).await;
+            }
+            std::future::pending::<()>().await;
+        })
+    })
+    .await;
+    assert!(matches!(error, Some(Error::Protocol("more credit than was used"))), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_link_that_ends_under_a_large_file_is_a_link_that_ended() {
     let error = sync_with(|mut link| {
         Box::pin(async move {
