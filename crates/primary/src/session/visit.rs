@@ -309,7 +309,7 @@ impl<'a> Visit<'a> {
             }
             FromReplica::Wanted { page, wants } => self.wanted(page, &wants),
             FromReplica::Compared { extras } => self.compared(extras).await,
-            FromReplica::Extras { paths } => self.extras(paths),
+            FromReplica::Extras { paths } => self.extras(paths).await,
             FromReplica::Credit { bytes } => self.shipping.tell(Parcel::Credit(bytes)),
             FromReplica::Pong => Ok(()),
             FromReplica::Failed { text } => Err(Error::ReplicaFailed { text }),
