@@ -111,6 +111,24 @@ fn what_becomes_excluded_is_no_removal() {
 }
 
 #[test]
+fn a_dry_run_tells_of_a_wave_and_holds_nothing_back() {
+    let cluster = cluster();
+    fill(cluster.source(), FILES);
+    cluster.sync(&[]).expect(0);
+    for number in 0..28 {
+        fs::remove_dir_all(cluster.source().join(format!("d{number}"))).unwrap();
+    }
+    let said = cluster.sync(&["--dry-run"]);
+    said.expect(1);
+    assert_eq!(said.stdout.lines().filter(|line| line.starts_with("remove ")).count(), 28, "{said}");
+    // A new replica has nothing to lose.
+    let follow = cluster.follow_to(&[cluster.replica(1).as_os_str()], &[]);
+    cluster.settle();
+    assert_eq!(cluster.status()["guard"]["state"], "ok", "{:#}", cluster.status());
+    follow.stop();
+}
+
+#[test]
 fn another_directory_at_the_sources_path_deletes_nothing() {
     let cluster = cluster();
     fill(cluster.source(), FILES);

@@ -161,7 +161,8 @@ impl Visit<'_> {
                     return Ok(self.sender.send(Lane::Urgent, FromPrimary::Extras { after: last }.encode()?).await?);
                 }
                 paths.append(kept);
-                if !paths.is_empty() {
+                // A dry run leaves no trace.
+                if !paths.is_empty() && self.session.would.is_none() {
                     let (whose, count) = (Some(self.replica), *count);
                     self.session.planner.ask(move |planner| planner.expect_removals(whose, count)).await??;
                 }
