@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Keeps copies of directory trees on other machines, seconds behind the original, and can prove it.
+/// Keeps copies of directory trees on other machines, seconds behind the original
 #[derive(Debug, Parser)]
 #[command(name = "fulmar", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(after_help = "fulmar COMMAND -h lists the options of a command, --help explains them.")]
+#[command(after_long_help = EXAMPLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -22,50 +24,70 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Bring replicas up to date once, then exit
+    ///
+    /// Each replica is compared with the source from end to end. What differs is shipped; what somebody else changed on
+    /// the replica is moved to .fulmar/quarantine there before the source's version takes its place.
     Sync(SyncArgs),
-    /// Bring replicas up to date, then keep following changes until interrupted
+    /// Bring replicas up to date, then follow changes until interrupted
+    ///
+    /// A replica that is away is tried again until it is back; the others do not wait for it. Ends on SIGINT (Ctrl-C) and
+    /// SIGTERM. The next start goes on where this one stopped.
     Follow(FollowArgs),
     /// The far end of an ssh replica (started by ssh, not by hand)
+    #[command(mut_arg("state_dir", unused), mut_arg("control", unused))]
     Serve(ServeArgs),
     /// One line per replica: state, lag, backlog, held paths, quarantine
+    ///
+    /// STATE is connecting, comparing, live or away; LAG the age of the oldest change the replica has not on disk, BACKLOG
+    /// the number of such changes; HELD counts paths that cannot be brought up to date now, and DRIFT what is in the
+    /// replica's quarantine.
     Status(StatusArgs),
-    /// Return when all that happened before this call is durable on every replica
+    /// Return when all that happened before is durable on every replica
+    ///
+    /// Fails at once, and names the paths, when one of them is held: waiting longer would not help.
     Wait(WaitArgs),
     /// Let removals go ahead that were held back
+    ///
+    /// Removals are held back when the source is empty or another directory than before, or when more than half of the tree
+    /// and more than 1000 paths would go at once. fulmar status says so.
     Approve(ApproveArgs),
 }
 
 /// `fulmar sync`.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = EXIT_CODES, after_long_help = EXIT_CODES_LONG)]
 pub struct SyncArgs {
     #[command(flatten)]
     pub trees: Trees,
-    #[command(flatten)]
-    pub shared: Shared,
     /// Tell what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Remove what is gone from the source even where it is most of the tree
+    /// Remove what is gone even where it is most of the tree
+    ///
+    /// Without it such removals are held back, and the exit code is 1.
     #[arg(long)]
     pub approve_removals: bool,
     /// Print a summary as one JSON object
+    ///
+    /// With --dry-run: one object for each operation that would be made.
     #[arg(long)]
     pub json: bool,
     /// Show progress though stderr is no terminal
     #[arg(long)]
     pub progress: bool,
+    #[command(flatten)]
+    pub shared: Shared,
 }
 
 /// `fulmar follow`.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = EXIT_CODES, after_long_help = EXIT_CODES_LONG)]
 pub struct FollowArgs {
     #[command(flatten)]
     pub trees: Trees,
-    #[command(flatten)]
-    pub shared: Shared,
-    /// Remove what is gone from the source even where it is most of the tree
+    /// Remove what is gone even where it is most of the tree
+    ///
+    /// Without it such removals are held back until fulmar approve. With it there is no limit as long as the command runs.
     #[arg(long)]
     pub approve_removals: bool,
     /// How long a file that is being written may go without a further write before it is shipped
@@ -77,47 +99,76 @@ pub struct FollowArgs {
     /// Show progress though stderr is no terminal
     #[arg(long)]
     pub progress: bool,
+    #[command(flatten)]
+    pub shared: Shared,
 }
 
 /// Source and replicas.
 #[derive(Debug, Args)]
 pub struct Trees {
     /// The directory that is authoritative
+    ///
+    /// It is only read.
     pub source: PathBuf,
-    /// Where copies are kept: /path, [user@]host:/path, or ssh://[user@]host[:port]/path
+    /// Copies: /path, [user@]host:/path, ssh://[user@]host[:port]/path
+    ///
+    /// A host is reached with ssh, by a key and without questions; fulmar must be in the PATH there.
     #[arg(required = true)]
     pub replica: Vec<OsString>,
-    /// A replica may be a directory with other content: what differs goes to its quarantine
+    /// Let a directory with other content become a replica
+    ///
+    /// What is equal stays as it is; what differs, and what the source does not have, goes to .fulmar/quarantine there.
     #[arg(long)]
     pub adopt: bool,
-    /// Leave out what matches (gitignore syntax; may be given again)
+    /// Leave out what matches; may be given again
+    ///
+    /// The syntax is that of gitignore(5), read as if from a file in the root of the source: '*.tmp' at any depth, '/cache/'
+    /// a directory in the root, '!keep.tmp' takes back what an earlier pattern left out. What is excluded later stays on the
+    /// replicas as it is.
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<OsString>,
-    /// Kind of tree: maildir, webroot or plain
-    #[arg(long, default_value = "plain")]
-    pub profile: Profile,
-    /// What happens to paths that are gone from the source: quarantine, remove or keep
+    /// Kind of tree: plain (default), webroot, maildir
     #[arg(
         long,
+        value_name = "KIND",
+        default_value = "plain",
+        hide_default_value = true,
+        long_help = "Kind of tree:\n  plain    everything is replicated (default)\n  webroot  the same\n  \
+            maildir  without what Dovecot rebuilds or holds only while it runs"
+    )]
+    pub profile: Profile,
+    /// What is gone: quarantine (default), remove, keep
+    #[arg(
+        long,
+        value_name = "HOW",
         default_value = "quarantine",
+        hide_default_value = true,
         long_help = "What happens on a replica to paths that are gone from the source:\n  \
-            quarantine  what fulmar put there is removed, what it did not goes to .fulmar/quarantine\n  \
-            remove      removed, whoever put it there\n  keep        stays"
+            quarantine  fulmar's own are removed, others kept aside (default)\n  \
+            remove      they are removed, whoever put them there\n  keep        they stay\n\
+            The quarantine is .fulmar/quarantine in the replica's root."
     )]
     pub delete: DeletePolicy,
-    /// When a change counts as done: batch, each or none
+    /// When a change is done: batch (default), each, none
     #[arg(
         long,
+        value_name = "WHEN",
         default_value = "batch",
+        hide_default_value = true,
         long_help = "When a change counts as done on a replica:\n  \
-            batch  on disk, one round of syncs for many changes\n  each   on disk, every file synced by itself\n  \
+            batch  on disk, one round of syncs for many changes (default)\n  \
+            each   on disk, every file synced by itself\n  \
             none   visible; a power cut may lose the last seconds"
     )]
     pub durability: Durability,
     /// Run CMD in place of ssh
+    ///
+    /// CMD is taken apart at spaces, and given the host and what is to be run there, as ssh is.
     #[arg(long, value_name = "CMD")]
     pub rsh: Option<OsString>,
-    /// Bytes a second sent to each remote replica at most, such as 500k or 10M
+    /// Bytes a second at most, such as 500k or 10M
+    ///
+    /// Counted for each remote replica by itself, in powers of 1024.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub bwlimit: Option<NonZeroU64>,
 }
@@ -125,10 +176,14 @@ pub struct Trees {
 /// What every command takes.
 #[derive(Debug, Args)]
 pub struct Shared {
-    /// Where fulmar keeps its own state [default: /var/lib/fulmar, or $XDG_STATE_HOME/fulmar]
+    /// Where fulmar keeps its own state
+    ///
+    /// By default /var/lib/fulmar for root, else $XDG_STATE_HOME/fulmar or ~/.local/state/fulmar.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// The socket on which status, wait and approve find a running follow [default: in the state directory]
+    /// The socket on which status, wait and approve find a running follow
+    ///
+    /// By default in the state directory, one for each source.
     #[arg(long, value_name = "SOCKET", hide_short_help = true)]
     pub control: Option<PathBuf>,
     /// Say more; twice: every operation
@@ -145,7 +200,9 @@ pub struct ServeArgs {
     /// Speak on standard input and output
     #[arg(long, required = true)]
     pub stdio: bool,
-    /// The replica
+    /// The root of the replica
+    ///
+    /// All its state is below: in .fulmar.
     pub root: PathBuf,
     #[command(flatten)]
     pub shared: Shared,
@@ -153,8 +210,9 @@ pub struct ServeArgs {
 
 /// `fulmar status`.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES, after_long_help = EXIT_CODES_LONG)]
 pub struct StatusArgs {
-    /// The source whose replicas are asked for, where more than one is followed
+    /// A source; all that are followed when none is named
     pub tree: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
@@ -168,9 +226,9 @@ pub struct StatusArgs {
 
 /// `fulmar wait`.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = EXIT_CODES, after_long_help = EXIT_CODES_LONG)]
 pub struct WaitArgs {
-    /// The source, where more than one is followed
+    /// The source; may be left out where only one is followed
     pub tree: Option<PathBuf>,
     /// How long to wait at most
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
@@ -184,14 +242,38 @@ pub struct WaitArgs {
 
 /// `fulmar approve`.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES, after_long_help = EXIT_CODES_LONG)]
 pub struct ApproveArgs {
-    /// The source, where more than one is followed
+    /// The source; may be left out where only one is followed
     pub tree: Option<PathBuf>,
     #[command(flatten)]
     pub shared: Shared,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done and in sync, 1 differences found or paths held, 2 usage error, 3 failed.";
+const EXIT_CODES: &str = "Exit codes: 0 done and in sync, 1 differences or held paths, 2 usage, 3 failed";
+
+const EXIT_CODES_LONG: &str = "\
+Exit codes:
+  0  done, and in sync; a follow that was told to end
+  1  paths are held, removals wait for approval, or a dry run has found work
+  2  usage: bad arguments, or a source or replica that is refused
+  3  failed: unreachable, interrupted, timed out, nothing is followed";
+
+const EXAMPLES: &str = "\
+Examples:
+  fulmar sync --dry-run /srv/www web2:/srv/www   what would be done
+  fulmar sync /srv/www web2:/srv/www /mnt/copy   two replicas, once
+  fulmar follow --profile maildir /var/vmail mail2:/var/vmail
+  fulmar status                                  how it stands
+  fulmar wait --timeout 5m                       until all is durable everywhere
+
+fulmar COMMAND -h lists the options of a command, --help explains them.";
+
+/// What `serve` takes and does not use.
+fn unused(arg: clap::Arg) -> clap::Arg {
+    let why = "Without effect; accepted so that one set of options works everywhere";
+    arg.hide_short_help(true).help(why).long_help(why)
+}
 
 /// "30s", "1m 30s", "250ms".
 fn duration(text: &str) -> Result<Duration, String> {
@@ -233,15 +315,44 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
+    /// Text of `fulmar -h` and of each `fulmar COMMAND -h`, or of `--help`, on a terminal of 80 columns.
+    fn helps(render: fn(&mut clap::Command) -> clap::builder::StyledStr) -> Vec<(String, String)> {
+        let mut fulmar = Cli::command().term_width(80);
+        fulmar.build();
+        fulmar.clone().debug_assert();
+        let main = ("fulmar".to_owned(), render(&mut fulmar).to_string());
+        let commands = fulmar.get_subcommands_mut();
+        std::iter::once(main).chain(commands.map(|sub| (sub.get_name().to_owned(), render(sub).to_string()))).collect()
+    }
+
     #[test]
     fn the_definition_is_consistent_and_help_fits_a_screen() {
-        let mut command = Cli::command();
-        command.build();
-        command.clone().debug_assert();
-        for sub in command.get_subcommands_mut() {
-            let lines = sub.render_help().to_string().lines().count();
-            assert!(lines <= 40, "-h of {} has {lines} lines", sub.get_name());
+        for (name, text) in helps(clap::Command::render_help) {
+            let (lines, columns) = (text.lines().count(), text.lines().map(str::len).max());
+            assert!(lines <= 30 && columns <= Some(80), "-h of {name}: {lines} lines, {columns:?} columns\n{text}");
         }
+    }
+
+    #[test]
+    fn what_is_explained_fits_the_columns_of_a_screen_as_it_is() {
+        for (name, text) in helps(clap::Command::render_long_help) {
+            assert!(text.lines().all(|line| line.len() <= 80), "--help of {name}\n{text}");
+        }
+        let mut fulmar = Cli::command();
+        fulmar.build();
+        let lists =
+            fulmar.get_subcommands().flat_map(clap::Command::get_arguments).filter_map(clap::Arg::get_long_help);
+        for list in lists.map(ToString::to_string).filter(|list| list.contains("\n  ")) {
+            // Behind an indentation of ten columns; a longer line would be broken a second time.
+            assert!(list.lines().all(|line| line.len() <= 70), "{list}");
+        }
+    }
+
+    #[test]
+    fn serve_says_which_options_it_does_not_use() {
+        let (_, text) =
+            helps(clap::Command::render_long_help).into_iter().find(|(name, _)| name == "serve").expect("serve");
+        assert_eq!(text.matches("Without effect").count(), 2, "{text}");
     }
 
     #[test]

@@ -86,41 +86,66 @@ pub fn create(base: &Path, source: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The control socket of the tree a command speaks of.
-pub fn control(shared: &Shared, tree: Option<&Path>) -> Result<PathBuf> {
+/// The control socket of the tree that `fulmar COMMAND` speaks of.
+pub fn control(shared: &Shared, tree: Option<&Path>, command: &str) -> Result<PathBuf> {
     if let Some(given) = &shared.control {
         return Ok(given.clone());
     }
     let base = base(shared)?;
-    if let Some(tree) = tree {
-        // The source may be gone; that is when one asks.
-        let real = std::fs::canonicalize(tree).or_else(|_| std::path::absolute(tree)).map_err(Failure::failed)?;
-        return Ok(of_tree(&base, &real).join("control.sock"));
-    }
-    let running = running(&base);
+    let Some(tree) = tree else { return the_only_one(&base, command) };
+    // The source may be gone; that is when one asks.
+    let real = std::fs::canonicalize(tree).or_else(|_| std::path::absolute(tree)).map_err(Failure::failed)?;
+    let socket = of_tree(&base, &real).join("control.sock");
+    if crate::control::listens(&socket) == Some(false) { Err(not_followed(&base, &real, command)) } else { Ok(socket) }
+}
+
+fn the_only_one(base: &Path, command: &str) -> Result<PathBuf> {
+    let running = running(base)?;
     match &running[..] {
         [(_, socket)] => Ok(socket.clone()),
-        [] => Err(Failure::failed(anyhow::anyhow!("no fulmar follow is running (looked in {})", shown(&base)))
+        [] => Err(Failure::failed(anyhow::anyhow!("no fulmar follow is running (looked in {})", shown(base)))
             .hint("start one: fulmar follow SOURCE REPLICA")),
         many => {
             let names: Vec<_> = many.iter().map(|(source, _)| shown(source)).collect();
             Err(Failure::usage(format!("more than one tree is followed: {}", names.join(", ")))
-                .hint(format!("name one of them: fulmar status {}", names[0])))
+                .hint(format!("name one of them: fulmar {command} {}", names[0])))
         }
     }
 }
 
+fn not_followed(base: &Path, tree: &Path, command: &str) -> Failure {
+    let hint = match running(base).as_deref() {
+        Ok([(source, _)]) => format!("this one is: fulmar {command} {}", shown(source)),
+        Ok([_, _, ..]) => "list what is followed: fulmar status".to_owned(),
+        _ if tree.is_dir() => format!("start it: fulmar follow {} REPLICA", shown(tree)),
+        _ => "start one: fulmar follow SOURCE REPLICA".to_owned(),
+    };
+    Failure::failed(anyhow::anyhow!("{} is not followed (looked in {})", shown(tree), shown(base))).hint(hint)
+}
+
 /// Sources that are followed at the moment, and their sockets.
-pub fn running(base: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let Ok(trees) = std::fs::read_dir(base.join("trees")) else { return Vec::new() };
+pub fn running(base: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let directory = base.join("trees");
+    let trees = match std::fs::read_dir(&directory) {
+        Ok(trees) => trees,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            let failure =
+                anyhow::Error::new(error).context(format!("look for what is followed in {}", shown(&directory)));
+            return Err(Failure::failed(failure).hint(SAME_USER));
+        }
+    };
     let mut found = Vec::new();
     for tree in trees.flatten() {
         let socket = tree.path().join("control.sock");
-        if crate::control::answers(&socket) {
+        if crate::control::listens(&socket) == Some(true) {
             let source = std::fs::read(tree.path().join("source")).unwrap_or_default();
             found.push((PathBuf::from(std::ffi::OsStr::from_bytes(&source)), socket));
         }
     }
     found.sort();
-    found
+    Ok(found)
 }
+
+/// What helps where the state or its socket may not be read.
+pub const SAME_USER: &str = "run it as the user that runs fulmar follow";

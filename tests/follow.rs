@@ -372,3 +372,31 @@ fn hostile_names_are_escaped_in_status_and_log() {
     }
     follow.stop();
 }
+
+#[test]
+fn the_control_socket_answers_what_it_cannot_understand_and_goes_on() {
+    use std::io::{BufRead, BufReader, Write};
+    let cluster = cluster();
+    let follow = cluster.follow(&[]);
+    let sockets = walkdir::WalkDir::new(cluster.state()).into_iter().filter_map(Result::ok);
+    let socket = sockets.map(walkdir::DirEntry::into_path).find(|path| path.ends_with("control.sock")).unwrap();
+    let mut to = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let mut from = BufReader::new(to.try_clone().unwrap()).lines();
+    let mut ask = |request: &[u8]| {
+        to.write_all(request).unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&from.next().unwrap().unwrap()).unwrap();
+        format!("{}: {}", answer["answer"].as_str().unwrap(), answer["message"].as_str().unwrap_or_default())
+    };
+    let status = br#"{"version":1,"command":"status"}"#;
+    let padded = |bytes: usize| [status, b" ".repeat(bytes - status.len() - 1).as_slice(), b"\n"].concat();
+    assert_eq!(ask(&padded(4096)), "status: ");
+    for bytes in [4097, 4096 + status.len() + 1, 100_000] {
+        assert_eq!(ask(&padded(bytes)), "error: a request has at most 4096 bytes with its line break", "{bytes}");
+    }
+    for request in [b"\xff\xfe\n".as_slice(), b"{}\n", b"{\"version\":1,\"command\":\"sing\"}\n"] {
+        let answer = ask(request);
+        assert!(answer.starts_with("error: not understood"), "{}: {answer}", request.escape_ascii());
+    }
+    assert_eq!(ask(&padded(100)), "status: ");
+    follow.stop();
+}

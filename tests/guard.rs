@@ -90,6 +90,45 @@ fn everyday_removals_need_nobody() {
 }
 
 #[test]
+fn what_becomes_excluded_is_no_removal() {
+    let cluster = cluster();
+    fill(cluster.source(), FILES);
+    cluster.sync(&[]).expect(0);
+    // Most of the tree by its files, then by its directories.
+    cluster.sync(&["--exclude", "f*"]).expect(0);
+    assert_eq!(files(&cluster.replica(0)), FILES);
+    fs::remove_dir_all(cluster.source().join("d0")).unwrap();
+    fs::remove_file(cluster.source().join("d3/f3")).unwrap();
+    let directories = ["--exclude", "/d1*/", "--exclude", "/d2*/"];
+    cluster.sync(&directories).expect(0);
+    // d0 had a hundred files.
+    assert_eq!(files(&cluster.replica(0)), FILES - 101);
+    for number in (0..30).filter(|number| number % 10 != 0) {
+        fs::remove_dir_all(cluster.source().join(format!("d{number}"))).unwrap();
+    }
+    cluster.sync(&["--exclude", "/d1*/"]).expect(1).expect_error("--approve-removals");
+    assert_eq!(files(&cluster.replica(0)), FILES - 101, "a wave is one all the same");
+}
+
+#[test]
+fn a_dry_run_tells_of_a_wave_and_holds_nothing_back() {
+    let cluster = cluster();
+    fill(cluster.source(), FILES);
+    cluster.sync(&[]).expect(0);
+    for number in 0..28 {
+        fs::remove_dir_all(cluster.source().join(format!("d{number}"))).unwrap();
+    }
+    let said = cluster.sync(&["--dry-run"]);
+    said.expect(1);
+    assert_eq!(said.stdout.lines().filter(|line| line.starts_with("remove ")).count(), 28, "{said}");
+    // A new replica has nothing to lose.
+    let follow = cluster.follow_to(&[cluster.replica(1).as_os_str()], &[]);
+    cluster.settle();
+    assert_eq!(cluster.status()["guard"]["state"], "ok", "{:#}", cluster.status());
+    follow.stop();
+}
+
+#[test]
 fn another_directory_at_the_sources_path_deletes_nothing() {
     let cluster = cluster();
     fill(cluster.source(), FILES);

@@ -5,9 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fulmar_testkit::fixture::Node::File;
-use fulmar_testkit::{Cluster, Finished, Rsh, fixture};
+use fulmar_testkit::{Cluster, Finished, Rsh, fixture, until};
 
 fn cluster() -> Cluster {
     let cluster = Cluster::new(env!("CARGO_BIN_EXE_fulmar"));
@@ -196,4 +197,58 @@ fn hostile_names_are_escaped_wherever_they_are_printed() {
     assert_refused(&finished, 2);
     assert!(!finished.stderr.contains('\u{1b}'), "{finished}");
     assert!(!finished.stderr.contains("\nerror: forged"), "{finished}");
+}
+
+/// What `fulmar COMMAND ARGUMENTS` says on stderr, which must end with `code`.
+fn said(cluster: &Cluster, code: i32, arguments: &[&OsStr]) -> String {
+    let finished = cluster.run(arguments);
+    finished.expect(code);
+    assert_eq!(finished.stdout, "", "{finished}");
+    finished.stderr
+}
+
+#[test]
+fn a_question_about_what_is_not_followed_says_so_and_names_what_is() {
+    let cluster = cluster();
+    let (source, state) = (cluster.source().to_str().unwrap(), cluster.state());
+    let asking = ["status", "wait", "approve"];
+    for command in asking.map(OsStr::new) {
+        let nothing = format!("error: no fulmar follow is running (looked in {})\n", state.display());
+        let start = "hint: start one: fulmar follow SOURCE REPLICA\n";
+        assert_eq!(said(&cluster, 3, &[command]), nothing + start);
+        let not_followed = |path: &str| format!("error: {path} is not followed (looked in {})\n", state.display());
+        assert_eq!(said(&cluster, 3, &[command, "/no/such".as_ref()]), not_followed("/no/such") + start);
+        let start = format!("hint: start it: fulmar follow {source} REPLICA\n");
+        assert_eq!(said(&cluster, 3, &[command, source.as_ref()]), not_followed(source) + &start);
+    }
+    let follow = cluster.follow(&[]);
+    for command in asking {
+        let hint = said(&cluster, 3, &[command.as_ref(), cluster.source().join("d").as_os_str()]);
+        assert!(hint.ends_with(&format!("hint: this one is: fulmar {command} {source}\n")), "{hint}");
+    }
+    assert_eq!(said(&cluster, 0, &["approve".as_ref()]), "no removals were held back\n");
+    let other = cluster.path().join("other");
+    fs::create_dir(&other).unwrap();
+    let second = cluster.binary().start(
+        &cluster.path().join("logs"),
+        [
+            "follow".as_ref(),
+            other.as_os_str(),
+            cluster.replica(1).as_os_str(),
+            "--state-dir".as_ref(),
+            state.as_os_str(),
+        ],
+    );
+    until(Duration::from_secs(60), "both are followed", || {
+        let status = cluster.run(["status"]).stdout;
+        if status.contains("/other (") && status.contains("/source (") { Ok(()) } else { Err(status) }
+    });
+    for command in ["wait", "approve"] {
+        let hint = said(&cluster, 2, &[command.as_ref()]);
+        assert!(hint.ends_with(&format!("hint: name one of them: fulmar {command} {}\n", other.display())), "{hint}");
+        let hint = said(&cluster, 3, &[command.as_ref(), "/no/such".as_ref()]);
+        assert!(hint.ends_with("hint: list what is followed: fulmar status\n"), "{hint}");
+    }
+    second.stop();
+    follow.stop();
 }

@@ -233,6 +233,35 @@ fn excluded_paths_stay_at_home() {
 }
 
 #[test]
+fn sockets_are_skipped_and_counted() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1")), ("d/b", File("2")), ("cache/c", File("3"))]);
+    let quiet = cluster.sync(&[]);
+    quiet.expect(0);
+    assert!(!quiet.stderr.contains("socket"), "{quiet}");
+    // Bound by short names: a socket's name has room for 107 bytes.
+    for (directory, name) in [("", "one.sock"), ("d", "two.sock"), ("d", "left at home.sock"), ("cache", "three.sock")]
+    {
+        let directory = fs::File::open(cluster.source().join(directory)).unwrap();
+        let name = format!("/proc/self/fd/{}/{name}", std::os::fd::AsRawFd::as_raw_fd(&directory));
+        std::os::unix::net::UnixListener::bind(name).unwrap();
+    }
+    let exclude = ["--exclude", "/cache/", "--exclude", "left*"];
+    let finished = cluster.sync(&exclude);
+    finished.expect(0);
+    assert!(finished.stderr.contains("\n  2 sockets skipped\n"), "{finished}");
+    let said = cluster.sync(&[&exclude[..], &["--json"]].concat());
+    said.expect(0);
+    let tree: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(tree["replicas"][0]["sockets"], 2, "{said}");
+    fs::remove_file(cluster.source().join("one.sock")).unwrap();
+    let finished = cluster.sync(&exclude);
+    finished.expect(0);
+    assert!(finished.stderr.contains("\n  1 socket skipped\n"), "{finished}");
+    assert!(!cluster.replica(0).join("d/two.sock").exists());
+}
+
+#[test]
 fn delete_keep_keeps_what_the_source_has_no_more_and_what_it_never_had() {
     let cluster = cluster();
     fixture::build(cluster.source(), &[("stays", File("1")), ("goes", File("2"))]);

@@ -166,7 +166,7 @@ impl Source {
 
     fn is_test(&self) -> bool {
         self.path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "testkit")
-            || self.path.file_name().is_some_and(|name| name == "tests.rs")
+            || self.name().ends_with("tests.rs")
     }
 
     /// What comes before the tests at the end of the file.

@@ -7,11 +7,15 @@ use crate::state;
 
 /// Asks the running `follow`.
 pub fn run(args: &ApproveArgs) -> Result {
-    let socket = state::control(&args.shared, args.tree.as_deref())?;
+    let socket = state::control(&args.shared, args.tree.as_deref(), "approve")?;
     match ask(&socket, Command::Approve)? {
         Answer::Approved { removals } => {
             if !args.shared.quiet {
-                eprintln!("{removals} removals go ahead");
+                match removals {
+                    0 => eprintln!("no removals were held back"),
+                    1 => eprintln!("1 removal goes ahead"),
+                    many => eprintln!("{many} removals go ahead"),
+                }
             }
             Ok(Exit::Done)
         }

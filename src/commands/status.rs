@@ -30,12 +30,12 @@ pub fn run(args: &StatusArgs) -> Result {
 fn gather(args: &StatusArgs) -> Result<Status> {
     let one = args.tree.is_some() || args.shared.control.is_some();
     let sockets: Vec<PathBuf> = if one {
-        vec![state::control(&args.shared, args.tree.as_deref())?]
+        vec![state::control(&args.shared, args.tree.as_deref(), "status")?]
     } else {
-        let running = state::running(&state::base(&args.shared)?);
+        let running = state::running(&state::base(&args.shared)?)?;
         match running.is_empty() {
             // The error that says where was looked.
-            true => vec![state::control(&args.shared, None)?],
+            true => vec![state::control(&args.shared, None, "status")?],
             false => running.into_iter().map(|(_, socket)| socket).collect(),
         }
     };

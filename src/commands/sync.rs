@@ -98,6 +98,9 @@ fn summary(tree: &Tree) {
             replica.applied,
             render::bytes(replica.bytes)
         );
+        if replica.sockets > 0 {
+            eprintln!("  {} socket{} skipped", replica.sockets, if replica.sockets == 1 { "" } else { "s" });
+        }
         for held in &replica.held_paths {
             eprintln!("  held: {}: {}", held.path, held.reason);
         }

@@ -7,7 +7,7 @@ use crate::state;
 
 /// Exit code 0: it is so; 1: paths are held (named on stderr); 3: the time was not enough, or nobody follows.
 pub fn run(args: &WaitArgs) -> Result {
-    let socket = state::control(&args.shared, args.tree.as_deref())?;
+    let socket = state::control(&args.shared, args.tree.as_deref(), "wait")?;
     let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
     let answer = ask(&socket, Command::Wait { timeout_ms })?;
     if args.json {
@@ -21,7 +21,10 @@ pub fn run(args: &WaitArgs) -> Result {
             Ok(Exit::Done)
         }
         Answer::Held { replica, paths } => {
-            eprintln!("error: {} path(s) are held on {replica}", paths.len());
+            match paths.len() {
+                1 => eprintln!("error: 1 path is held on {replica}"),
+                many => eprintln!("error: {many} paths are held on {replica}"),
+            }
             for held in paths {
                 eprintln!("  {}: {}", held.path, held.reason);
             }

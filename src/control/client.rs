@@ -3,14 +3,19 @@
 use crate::control::protocol::{Answer, Command, Request, VERSION};
 use crate::control::server::short_name;
 use crate::exit::{Failure, Result};
-use crate::state::shown;
-use std::io::{BufRead, BufReader, Write};
+use crate::state::{SAME_USER, shown};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Whether somebody listens on the socket.
-pub fn answers(socket: &Path) -> bool {
-    connect(socket).is_ok()
+/// Whether somebody listens on the socket; `None` when that cannot be told.
+pub fn listens(socket: &Path) -> Option<bool> {
+    match connect(socket).map_err(|error| error.kind()) {
+        Ok(_) => Some(true),
+        // None was made, or one was left behind by a process that was killed.
+        Err(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Some(false),
+        Err(_) => None,
+    }
 }
 
 fn connect(socket: &Path) -> std::io::Result<UnixStream> {
@@ -21,8 +26,9 @@ fn connect(socket: &Path) -> std::io::Result<UnixStream> {
 /// One question, one answer.
 pub fn ask(socket: &Path, command: Command) -> Result<Answer> {
     let stream = connect(socket).map_err(|error| {
+        let denied = error.kind() == ErrorKind::PermissionDenied;
         Failure::failed(anyhow::Error::new(error).context(format!("no fulmar follow answers on {}", shown(socket))))
-            .hint("start one: fulmar follow SOURCE REPLICA")
+            .hint(if denied { SAME_USER } else { "start one: fulmar follow SOURCE REPLICA" })
     })?;
     let converse = || -> anyhow::Result<Answer> {
         let mut line = serde_json::to_vec(&Request { version: VERSION, command })?;

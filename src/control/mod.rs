@@ -5,6 +5,6 @@ mod client;
 mod protocol;
 mod server;
 
-pub use client::{answers, ask};
+pub use client::{ask, listens};
 pub use protocol::{Answer, Command, Status, Tree, VERSION};
 pub use server::serve;

@@ -144,6 +144,9 @@ pub struct Replica {
     pub owners: bool,
     /// Entries listed in the comparison under way, or the last.
     pub listed: u64,
+    /// Sockets of the source that the last comparison of the whole tree passed over.
+    #[serde(default)]
+    pub sockets: u64,
     /// Operations acknowledged since it was reached.
     pub applied: u64,
     /// Bytes sent in batches since it was reached.
@@ -185,6 +188,7 @@ impl From<&ReplicaStatus> for Replica {
             drift: status.quarantined,
             owners: status.owners,
             listed: status.listed.0,
+            sockets: status.sockets,
             applied: status.counts.1,
             bytes: status.counts.2,
         }

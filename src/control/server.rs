@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 /// The longest request.
@@ -69,22 +69,47 @@ pub(super) fn short_name(socket: &Path) -> std::io::Result<(std::fs::File, std::
 async fn converse(stream: UnixStream, primary: Primary) -> std::io::Result<()> {
     let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from);
-    loop {
-        let mut line = String::new();
-        if (&mut from).take(REQUEST_BYTES_MAX).read_line(&mut line).await? == 0 {
-            return Ok(());
-        }
-        let answer = match serde_json::from_str::<Request>(&line) {
-            Ok(request) if request.version != VERSION => {
-                Answer::Error { message: format!("version {} is not spoken here, {VERSION} is", request.version) }
-            }
-            Ok(request) => answer(request.command, &primary).await,
-            Err(error) => Answer::Error { message: format!("not understood: {error}") },
+    while let Some(line) = next_line(&mut from).await? {
+        let answer = match line {
+            Line::Whole(line) => match serde_json::from_slice::<Request>(&line) {
+                Ok(request) if request.version != VERSION => {
+                    Answer::Error { message: format!("version {} is not spoken here, {VERSION} is", request.version) }
+                }
+                Ok(request) => answer(request.command, &primary).await,
+                Err(error) => Answer::Error { message: format!("not understood: {error}") },
+            },
+            Line::TooLong => Answer::Error {
+                message: format!("a request has at most {REQUEST_BYTES_MAX} bytes with its line break"),
+            },
         };
         let mut line = serde_json::to_vec(&answer)?;
         line.push(b'\n');
         to.write_all(&line).await?;
     }
+    Ok(())
+}
+
+/// What a client says at once.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Whole(Vec<u8>),
+    /// It was passed over, up to its end.
+    TooLong,
+}
+
+/// The next line; `None` at the end.
+async fn next_line(from: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<Line>> {
+    let mut line = Vec::new();
+    let mut taken = (&mut *from).take(REQUEST_BYTES_MAX).read_until(b'\n', &mut line).await?;
+    let whole = line.ends_with(b"\n") || (taken as u64) < REQUEST_BYTES_MAX;
+    if whole {
+        return Ok(Some(Line::Whole(line)).filter(|_| taken > 0));
+    }
+    while taken > 0 && !line.ends_with(b"\n") {
+        line.clear();
+        taken = (&mut *from).take(REQUEST_BYTES_MAX).read_until(b'\n', &mut line).await?;
+    }
+    Ok(Some(Line::TooLong))
 }
 
 async fn answer(command: Command, primary: &Primary) -> Answer {
@@ -111,5 +136,32 @@ async fn answer(command: Command, primary: &Primary) -> Answer {
             }
             Err(error) => Answer::Error { message: error.to_string() },
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_is_given_whole_or_not_at_all() {
+        let whole = |text: &str| Line::Whole(text.as_bytes().to_vec());
+        let longest = "x".repeat(4095) + "\n";
+        let table = [
+            ("", vec![]),
+            ("short\n\nlast", vec![whole("short\n"), whole("\n"), whole("last")]),
+            (&longest.repeat(2), vec![whole(&longest), whole(&longest)]),
+            (&format!("x{longest}short\n"), vec![Line::TooLong, whole("short\n")]),
+            (&format!("{}short\n", "x".repeat(3 * 4096) + "\n"), vec![Line::TooLong, whole("short\n")]),
+            (&"x".repeat(4096), vec![Line::TooLong]),
+            (&"x".repeat(10_000), vec![Line::TooLong]),
+        ];
+        for (said, expected) in table {
+            let (mut from, mut lines) = (said.as_bytes(), Vec::new());
+            while let Some(line) = next_line(&mut from).await.expect("memory can be read") {
+                lines.push(line);
+            }
+            assert_eq!(lines, expected, "{} bytes", said.len());
+        }
     }
 }

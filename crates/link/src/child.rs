@@ -7,13 +7,16 @@ use fulmar_model::escape;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// How much of what the program printed is kept for an error.
 const STDERR_BYTES: usize = 2000;
+/// A line that is longer counts as several: what the other host prints may have no end.
+const LINE_BYTES_MAX: u64 = 4096;
 /// How long the program is given to end by itself after it closed its output.
 const ENDING: Duration = Duration::from_secs(2);
 
@@ -46,18 +49,12 @@ impl Invocation {
         else {
             return Err(Error::Closed);
         };
-        let said = Arc::new(Mutex::new(String::new()));
-        let listener = tokio::spawn(listen(stderr, Arc::clone(&said)));
-        let exit = async |mut child: tokio::process::Child| {
-            let status = tokio::time::timeout(ENDING, child.wait()).await.ok()?.ok()?;
-            tokio::time::timeout(ENDING, listener).await.ok()?.ok()?;
-            status.code()
-        };
+        let (saying, said) = watch::channel(String::new());
+        tokio::spawn(listen(stderr, saying));
         match over(stdout, stdin, self.rate).await {
             Ok(link) => Ok(link.behind(child)),
             Err(Error::Closed | Error::Read(_)) => {
-                let status = exit(child).await;
-                let stderr = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let (status, stderr) = ending(child, said).await;
                 Err(Error::Exited { program, status, stderr })
             }
             Err(error) => Err(error),
@@ -65,21 +62,35 @@ impl Invocation {
     }
 }
 
+/// The exit code of a program that closed its output, if it ends in time, and the last it said. Whoever it started may
+/// keep its stderr open.
+async fn ending(mut child: Child, mut said: watch::Receiver<String>) -> (Option<i32>, String) {
+    let status = timeout(ENDING, child.wait()).await;
+    // An error, of either kind, says that no more will come, or not in time.
+    let _ = timeout(ENDING, said.wait_for(|_| false)).await;
+    let last = said.borrow().clone();
+    (status.ok().and_then(|ended| ended.ok()?.code()), last)
+}
+
 /// Logs what the program prints, and keeps the end of it.
-async fn listen(stderr: tokio::process::ChildStderr, said: Arc<Mutex<String>>) {
-    let mut lines = BufReader::new(stderr).split(b'\n');
-    while let Ok(Some(line)) = lines.next_segment().await {
-        let line = escape(line.trim_ascii_end()).to_string();
+async fn listen(stderr: ChildStderr, saying: watch::Sender<String>) {
+    let (mut from, mut bytes) = (BufReader::new(stderr), Vec::new());
+    while let Ok(1..) = (&mut from).take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes).await {
+        let line = escape(bytes.trim_ascii_end()).to_string();
         tracing::debug!(%line, "the far end says");
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        if !said.is_empty() {
-            said.push_str("; ");
-        }
-        said.push_str(&line);
-        let surplus = said.len().saturating_sub(STDERR_BYTES);
-        if let Some(cut) = (surplus..said.len()).find(|at| said.is_char_boundary(*at)).filter(|_| surplus > 0) {
-            said.drain(..cut);
-        }
+        saying.send_modify(|said| keep(said, &line));
+        bytes.clear();
+    }
+}
+
+fn keep(said: &mut String, line: &str) {
+    if !said.is_empty() {
+        said.push_str("; ");
+    }
+    said.push_str(line);
+    let surplus = said.len().saturating_sub(STDERR_BYTES);
+    if let Some(cut) = (surplus..said.len()).find(|at| said.is_char_boundary(*at)).filter(|_| surplus > 0) {
+        said.drain(..cut);
     }
 }
 
@@ -121,6 +132,20 @@ mod tests {
     async fn a_program_that_fails_is_quoted_with_its_exit_code() {
         let error = sh("echo no route to host >&2; exit 255").connect().await.expect_err("it fails");
         assert_eq!(error.to_string(), "sh ended before the other side spoke (exit code 255): no route to host");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_leaves_another_behind_is_quoted_all_the_same() {
+        let script = "echo no such host >&2; sleep 5 </dev/null >/dev/null & exit 7";
+        let error = sh(script).connect().await.expect_err("it fails");
+        assert_eq!(error.to_string(), "sh ended before the other side spoke (exit code 7): no such host");
+    }
+
+    #[tokio::test]
+    async fn what_is_said_without_end_is_not_waited_for() {
+        let script = "head -c 100000 /dev/zero | tr '\\0' x >&2; sleep 5 </dev/null >/dev/null & exit 7";
+        let error = sh(script).connect().await.expect_err("it fails");
+        assert!(matches!(error, Error::Exited { stderr, .. } if stderr.len() == STDERR_BYTES));
     }
 
     #[tokio::test]

@@ -1,14 +1,20 @@
 //! Ships large content beside the batches: reads in chunks, sends each in the bulk lane within the replica's credit, and
 //! ends with the hash of what was read. A version that changed while it was read is not passed off as final.
 
-use crate::Result;
 use crate::prepare::Content;
+use crate::{Error, Result};
 use fulmar_link::{Lane, Sender};
 use fulmar_model::RelPath;
-use fulmar_tree::{Clock, Error, Tree};
+use fulmar_tree::{Clock, Tree};
 use fulmar_wire::FromPrimary;
-use std::sync::mpsc::Receiver;
-use tokio::sync::mpsc::UnboundedSender;
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Large files handed to the shipper at once.
+pub(crate) const SHIPPING_MAX: usize = 4;
+/// Credit that is used at most, in bytes, whatever a replica grants: it bounds the parcels that wait.
+const CREDIT_BYTES_MAX: u32 = 64 << 20;
 
 /// Bytes in one chunk: large enough to cost little, small enough for an urgent frame to pass soon.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -45,21 +51,66 @@ pub(crate) enum Delivered {
     Unreadable(i32),
 }
 
+/// The session's ways to the shipper and back.
+pub(crate) struct Shipping {
+    parcels: SyncSender<Parcel>,
+    /// At most [`SHIPPING_MAX`]; an error is the last.
+    pub(crate) deliveries: UnboundedReceiver<Result<Delivery>>,
+}
+
+impl Shipping {
+    /// Starts a shipper on a thread of its own, for a replica that grants `credit` bytes.
+    pub(crate) fn start(tree: Tree, sender: Sender, credit: u32) -> Result<Self> {
+        let full = credit.min(CREDIT_BYTES_MAX);
+        let (parcels, inbox) = sync_channel((full / CHUNK_COST_MIN) as usize + SHIPPING_MAX);
+        let (deliveries_in, deliveries) = unbounded_channel();
+        let shipper = Shipper { tree, parcels: inbox, sender, credit: full, full, deliveries: deliveries_in };
+        let body = move || shipper.run();
+        std::thread::Builder::new().name("fulmar-ship".to_owned()).spawn(body).map_err(|_| Error::Gone)?;
+        Ok(Self { parcels, deliveries })
+    }
+
+    /// Does not wait: there is room for every file that may be handed over, and for the credit of every chunk.
+    pub(crate) fn tell(&self, parcel: Parcel) -> Result<()> {
+        match self.parcels.try_send(parcel) {
+            Err(TrySendError::Full(_)) => Err(UNUSED),
+            // It has ended: why, comes in the place of a delivery.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+        }
+    }
+}
+
+/// Of a replica that gives back more than it was sent.
+const UNUSED: Error = Error::Protocol("more credit than was used");
+
 /// Owns the way to the bulk lane.
-pub(crate) struct Shipper {
-    pub(crate) tree: Tree,
-    pub(crate) parcels: Receiver<Parcel>,
-    pub(crate) sender: Sender,
+struct Shipper {
+    tree: Tree,
+    parcels: Receiver<Parcel>,
+    sender: Sender,
     /// Bytes the replica has room for; `full` when nothing is under way.
-    pub(crate) credit: u32,
-    pub(crate) deliveries: UnboundedSender<Delivery>,
+    credit: u32,
+    full: u32,
+    deliveries: UnboundedSender<Result<Delivery>>,
 }
 
 impl Shipper {
     /// Runs until the session is gone.
-    pub(crate) fn run(mut self) -> Result<()> {
-        let full = self.credit;
-        let mut waiting = std::collections::VecDeque::new();
+    fn run(mut self) {
+        match self.work() {
+            Ok(()) => {}
+            // The session hears from its reader that the link has ended, and why; to end here would say that this thread
+            // has failed.
+            Err(Error::Link(_)) => while self.parcels.recv().is_ok() {},
+            Err(error) => {
+                // A session that is gone needs no reason.
+                let _ = self.deliveries.send(Err(error));
+            }
+        }
+    }
+
+    fn work(&mut self) -> Result<()> {
+        let mut waiting = VecDeque::new();
         loop {
             let next = match waiting.pop_front() {
                 Some(parcel) => parcel,
@@ -69,10 +120,10 @@ impl Shipper {
                 },
             };
             match next {
-                Parcel::Credit(bytes) => self.credit = self.credit.saturating_add(bytes),
+                Parcel::Credit(bytes) => self.earn(bytes)?,
                 Parcel::Ship { path, stream, torn } => {
-                    let Some(result) = self.ship(&path, stream, torn, full, &mut waiting)? else { return Ok(()) };
-                    if self.deliveries.send(Delivery { path, stream, result }).is_err() {
+                    let Some(result) = self.ship(&path, stream, torn, &mut waiting)? else { return Ok(()) };
+                    if self.deliveries.send(Ok(Delivery { path, stream, result })).is_err() {
                         return Ok(());
                     }
                 }
@@ -86,8 +137,7 @@ impl Shipper {
         path: &RelPath,
         stream: u64,
         torn: bool,
-        full: u32,
-        waiting: &mut std::collections::VecDeque<Parcel>,
+        waiting: &mut VecDeque<Parcel>,
     ) -> Result<Option<Delivered>> {
         let began = Clock::coarse_now();
         let Some((parent, name)) = path.split() else { return Ok(Some(Delivered::Changed)) };
@@ -106,9 +156,10 @@ impl Shipper {
                 }
             };
             let frame = FromPrimary::encode_chunk(stream, chunk.offset, &chunk.bytes)?;
-            if !self.spend(chunk.bytes.len(), waiting) || self.sender.send_blocking(Lane::Bulk, frame).is_err() {
+            if !self.spend(chunk.bytes.len(), waiting)? {
                 return Ok(None);
             }
+            self.sender.send_blocking(Lane::Bulk, frame)?;
         }
         let xattrs = match reader.xattrs() {
             Ok(xattrs) => xattrs,
@@ -131,15 +182,14 @@ impl Shipper {
             return Ok(Some(Delivered::Moving));
         }
         let end = FromPrimary::encode_chunk(stream, stat.size, &[])?;
-        if !self.spend(0, waiting) || self.sender.send_blocking(Lane::Bulk, end).is_err() {
+        if !self.spend(0, waiting)? {
             return Ok(None);
         }
+        self.sender.send_blocking(Lane::Bulk, end)?;
         // All credit back means that the replica has written, and synced, everything.
-        while self.credit < full {
-            match self.parcels.recv() {
-                Ok(Parcel::Credit(bytes)) => self.credit = self.credit.saturating_add(bytes),
-                Ok(other) => waiting.push_back(other),
-                Err(_) => return Ok(None),
+        while self.credit < self.full {
+            if !self.listen(waiting)? {
+                return Ok(None);
             }
         }
         let content =
@@ -153,20 +203,34 @@ impl Shipper {
     }
 
     /// Waits until the replica has room. False: the session is gone.
-    fn spend(&mut self, bytes: usize, waiting: &mut std::collections::VecDeque<Parcel>) -> bool {
+    fn spend(&mut self, bytes: usize, waiting: &mut VecDeque<Parcel>) -> Result<bool> {
         let cost = u32::try_from(bytes).unwrap_or(u32::MAX).max(CHUNK_COST_MIN);
         while self.credit < cost {
-            match self.parcels.recv() {
-                Ok(Parcel::Credit(bytes)) => self.credit = self.credit.saturating_add(bytes),
-                Ok(other) => waiting.push_back(other),
-                Err(_) => return false,
+            if !self.listen(waiting)? {
+                return Ok(false);
             }
         }
         self.credit -= cost;
-        true
+        Ok(true)
+    }
+
+    /// Takes the next parcel while a file is under way. False: the session is gone.
+    fn listen(&mut self, waiting: &mut VecDeque<Parcel>) -> Result<bool> {
+        match self.parcels.recv() {
+            Ok(Parcel::Credit(bytes)) => self.earn(bytes)?,
+            Ok(other) => waiting.push_back(other),
+            Err(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn earn(&mut self, bytes: u32) -> Result<()> {
+        let credit = self.credit.checked_add(bytes).filter(|credit| *credit <= self.full);
+        self.credit = credit.ok_or(UNUSED)?;
+        Ok(())
     }
 }
 
-fn failed(error: &Error) -> Delivered {
+fn failed(error: &fulmar_tree::Error) -> Delivered {
     if error.is_gone() { Delivered::Changed } else { Delivered::Unreadable(error.errno()) }
 }

@@ -25,8 +25,8 @@ pub(crate) enum Listed {
     Unreadable { path: RelPath, errno: i32 },
     /// The subtree is no directory any more.
     Gone,
-    /// The end, and how many entries there were.
-    End { entries: u64 },
+    /// The end, how many entries there were, and how many sockets: those are not replicated.
+    End { entries: u64, sockets: u64 },
 }
 
 /// Walks on a thread of its own.
@@ -44,7 +44,7 @@ impl Lister {
         let filter = self.filter.clone();
         let enter = move |path: &RelPath, _: &Stat| !filter.excludes_here(path, true);
         let mut walk = Walk::filtered(&self.tree, &self.subtree, Box::new(enter));
-        let mut count = 0;
+        let (mut count, mut sockets) = (0, 0);
         while let Some(step) = walk.next_dir() {
             let sent = match step {
                 // What is below goes with its own changes.
@@ -55,6 +55,7 @@ impl Lister {
                 }
                 fulmar_tree::Step::Listing(listing) => {
                     count += listing.entries.len() as u64;
+                    sockets += self.sockets(&listing.path, &listing.entries);
                     self.directory(&listing.path, listing.part, listing.entries)
                 }
             };
@@ -63,10 +64,16 @@ impl Lister {
                 other => other?,
             }
         }
-        match self.send(Listed::End { entries: count }) {
+        match self.send(Listed::End { entries: count, sockets }) {
             Err(Error::Gone) => Ok(()),
             other => other,
         }
+    }
+
+    /// Sockets among these entries, those that are excluded aside.
+    fn sockets(&self, directory: &RelPath, entries: &[(Name, Stat)]) -> u64 {
+        let sockets = entries.iter().filter(|(_, stat)| stat.kind == Kind::Socket);
+        sockets.filter(|(name, _)| !self.filter.excludes_here(&directory.join(name), false)).count() as u64
     }
 
     fn send(&self, listed: Listed) -> Result<()> {

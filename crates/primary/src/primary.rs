@@ -292,6 +292,7 @@ impl Parts {
             quarantined: pulse.quarantined,
             owners: pulse.owners,
             listed: (pulse.listed, pulse.listing_ended),
+            sockets: pulse.sockets,
             counts: (pulse.wanted, pulse.done, pulse.bytes),
         };
         let wanted = name.to_owned();

@@ -43,6 +43,8 @@ pub(crate) struct Pulse {
     pub(crate) listed: u64,
     /// Whether the listing is complete.
     pub(crate) listing_ended: bool,
+    /// Sockets that the last listing of the whole source passed over.
+    pub(crate) sockets: u64,
     /// Paths the replica asked for.
     pub(crate) wanted: u64,
     /// Operations the replica has acknowledged.
@@ -91,6 +93,8 @@ pub struct ReplicaStatus {
     pub owners: bool,
     /// Entries listed in the comparison under way or the last, and whether that is all of them.
     pub listed: (u64, bool),
+    /// Sockets of the source that the last comparison of the whole tree passed over.
+    pub sockets: u64,
     /// Paths it asked for, operations it acknowledged, bytes sent, in this visit.
     pub counts: (u64, u64, u64),
 }

@@ -4,10 +4,11 @@ use super::flight::Left;
 use super::visit::{ASKED_MAX, Visit};
 use crate::listing::{Listed, Lister};
 use crate::plan::Have;
+use crate::planner::Planner;
 use crate::status::ReplicaState;
 use crate::{Error, Result};
 use fulmar_link::Lane;
-use fulmar_model::{HeldReason, Name, RelPath};
+use fulmar_model::{HeldReason, Kind, Name, RelPath};
 use fulmar_store::Work;
 use fulmar_wire::{FromPrimary, Page, Want};
 use std::collections::HashMap;
@@ -40,6 +41,9 @@ pub(super) enum Stage {
     Settling,
     /// The replica was asked how many paths it has in addition.
     Counting,
+    /// Their first pages are asked for, until the guard can be told how many are to be removed: `count`, without what is
+    /// excluded so far.
+    Sifting { count: u64, kept: Vec<RelPath> },
     /// The page of such paths behind `after` was asked for.
     Extras,
     /// A page of them is being shipped; then the one behind this path.
@@ -106,10 +110,14 @@ impl Visit<'_> {
                 let held = unreadable(errno, now).at(path, comparing.since_ms);
                 self.acknowledge(None, vec![held], Vec::new(), Vec::new()).await?;
             }
-            Listed::End { entries } => {
+            Listed::End { entries, sockets } => {
                 comparing.stage = Stage::Settling;
-                tracing::debug!(entries, "the listing is complete");
-                self.session.pulse.send_modify(|pulse| pulse.listing_ended = true);
+                tracing::debug!(entries, sockets, "the listing is complete");
+                let whole = comparing.subtree.is_root();
+                self.session.pulse.send_modify(|pulse| {
+                    pulse.listing_ended = true;
+                    pulse.sockets = if whole { sockets } else { pulse.sockets };
+                });
             }
         }
         Ok(())
@@ -136,23 +144,58 @@ impl Visit<'_> {
             comparing.stage = Stage::Over;
             return Ok(());
         }
-        comparing.stage = Stage::Extras;
-        let whose = Some(self.replica);
-        self.session.planner.ask(move |planner| planner.expect_removals(whose, extras)).await??;
+        comparing.stage = Stage::Sifting { count: extras, kept: Vec::new() };
         self.sender.send(Lane::Urgent, FromPrimary::Extras { after: None }.encode()?).await?;
         Ok(())
     }
 
-    pub(super) fn extras(&mut self, paths: Vec<RelPath>) -> Result<()> {
-        let Some(comparing) = self.comparing.as_mut().filter(|comparing| comparing.stage == Stage::Extras) else {
-            return Err(Error::Protocol("paths that were not asked for"));
-        };
-        comparing.stage = match paths.last() {
-            Some(last) => Stage::Removing { last: last.clone() },
-            None => Stage::Over,
-        };
+    pub(super) async fn extras(&mut self, paths: Vec<RelPath>) -> Result<()> {
+        let last = paths.last().cloned();
+        let (mut paths, excluded) = self.sift(paths).await?;
+        match self.comparing.as_mut().map(|comparing| &mut comparing.stage) {
+            Some(Stage::Extras) => {}
+            Some(Stage::Sifting { count, kept }) => {
+                *count = count.saturating_sub(excluded);
+                kept.append(&mut paths);
+                if last.is_some() && kept.len() < ASKED_MAX {
+                    return Ok(self.sender.send(Lane::Urgent, FromPrimary::Extras { after: last }.encode()?).await?);
+                }
+                paths.append(kept);
+                // A dry run leaves no trace.
+                if !paths.is_empty() && self.session.would.is_none() {
+                    let (whose, count) = (Some(self.replica), *count);
+                    self.session.planner.ask(move |planner| planner.expect_removals(whose, count)).await??;
+                }
+            }
+            _ => return Err(Error::Protocol("paths that were not asked for")),
+        }
+        if let Some(comparing) = &mut self.comparing {
+            comparing.stage = last.map_or(Stage::Over, |last| Stage::Removing { last });
+        }
         self.asked.extend(paths.into_iter().map(|path| (path, Have::Unknown)));
         Ok(())
+    }
+
+    /// These paths without what is excluded, which stays on the replica; and how many that is, as far as the catalog knows
+    /// what is below.
+    async fn sift(&self, paths: Vec<RelPath>) -> Result<(Vec<RelPath>, u64)> {
+        let (tree, filter) = (self.tree.clone(), self.session.filter.clone());
+        let sift = move |planner: &mut Planner| {
+            let (mut kept, mut excluded) = (Vec::new(), 0);
+            for path in paths {
+                let kind = match tree.stat(&path).unwrap_or(None) {
+                    Some(stat) => Some(stat.kind),
+                    None => planner.catalog.get(&path)?.map(|record| record.stat.kind),
+                };
+                if filter.excludes(&path, kind == Some(Kind::Directory)) {
+                    excluded += planner.catalog.count_below(&path, u64::MAX)?.max(1);
+                } else {
+                    kept.push(path);
+                }
+            }
+            Ok((kept, excluded))
+        };
+        self.session.planner.ask(sift).await?
     }
 
     /// Takes the comparison a stage further once everything it asked for has landed.
@@ -182,7 +225,7 @@ impl Visit<'_> {
                 self.session.progress.send_modify(|count| *count += 1);
                 return Ok(true);
             }
-            Stage::Listing | Stage::Counting | Stage::Extras => return Ok(false),
+            Stage::Listing | Stage::Counting | Stage::Sifting { .. } | Stage::Extras => return Ok(false),
         };
         self.sender.send(Lane::Urgent, message.encode()?).await?;
         Ok(true)

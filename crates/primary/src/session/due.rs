@@ -3,18 +3,15 @@
 use super::Until;
 use super::flight::{Errand, Left};
 use super::visit::{ASKED_MAX, Visit};
-use crate::chunks::{Delivered, Delivery, Parcel};
+use crate::Result;
+use crate::chunks::{Delivered, Delivery, Parcel, SHIPPING_MAX};
 use crate::guard::GuardState;
 use crate::plan::Have;
 use crate::step::{Action, Step};
-use crate::{Error, Result};
 use fulmar_link::Lane;
 use fulmar_model::{HeldReason, Kind, RelPath};
 use fulmar_store::{Outstanding, Work};
 use fulmar_wire::FromPrimary;
-
-/// Large files handed to the shipper at once.
-const SHIPPING_MAX: usize = 4;
 
 /// In `attempts`: the path is with the shipper.
 const SHIPPING: u32 = u32::MAX;
@@ -72,7 +69,7 @@ impl Visit<'_> {
                     }
                     let parcel = Parcel::Ship { path: row.path.clone(), stream: self.next_stream, torn };
                     self.next_stream += 1;
-                    self.parcels.send(parcel).map_err(|_| Error::Gone)?;
+                    self.shipping.tell(parcel)?;
                     self.attempts.insert(row.path.clone(), SHIPPING);
                     self.busy.insert(row.path, row.since_ms);
                     continue;

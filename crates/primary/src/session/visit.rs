@@ -8,7 +8,7 @@ use super::comparing::Comparing;
 use super::flight::{Errand, Flight, Left, Patience};
 use super::removals::Removals;
 use super::{Session, Until};
-use crate::chunks::{Delivery, Parcel, Shipper};
+use crate::chunks::{Parcel, Shipping};
 use crate::planner::Asked;
 use crate::status::ReplicaState;
 use crate::step::{Action, Step};
@@ -61,8 +61,7 @@ pub(super) struct Visit<'a> {
     /// The comparison that begins next, once every batch before this one has been answered.
     pub(super) fence: Option<(RelPath, u64)>,
     pub(super) next_page: u32,
-    pub(super) parcels: std::sync::mpsc::Sender<Parcel>,
-    deliveries: mpsc::UnboundedReceiver<Delivery>,
+    pub(super) shipping: Shipping,
     pub(super) next_stream: u64,
     /// Whether there may be work that is due.
     pub(super) due: bool,
@@ -91,7 +90,7 @@ impl<'a> Visit<'a> {
         let (answers, inbox) = mpsc::channel(INBOX);
         let _reader = AbortOnDropHandle::new(tokio::spawn(read(receiver, answers)));
         let position = resume(session, &welcome).await?;
-        let (parcels, deliveries) = start_shipper(tree.clone(), sender.clone(), welcome.credit)?;
+        let shipping = Shipping::start(tree.clone(), sender.clone(), welcome.credit)?;
         session.pulse.send_modify(|pulse| {
             pulse.replica = Some(welcome.replica);
             pulse.error = None;
@@ -117,8 +116,7 @@ impl<'a> Visit<'a> {
             comparing: None,
             fence: None,
             next_page: 0,
-            parcels,
-            deliveries,
+            shipping,
             next_stream: 1,
             due: true,
             outstanding: OutstandingCount::default(),
@@ -153,8 +151,8 @@ impl<'a> Visit<'a> {
                     self.asked_alive = false;
                     self.answered(answer.unwrap_or(Err(Error::Link(fulmar_link::Error::Closed)))?).await?;
                 }
-                delivery = self.deliveries.recv() => {
-                    self.delivered(delivery.ok_or(Error::Gone)?).await?;
+                delivery = self.shipping.deliveries.recv() => {
+                    self.delivered(delivery.ok_or(Error::Gone)??).await?;
                 }
                 () = self.removals.flushed() => {}
                 listed = next_page => self.listed(listed.ok_or(Error::Gone)?).await?,
@@ -311,9 +309,8 @@ impl<'a> Visit<'a> {
             }
             FromReplica::Wanted { page, wants } => self.wanted(page, &wants),
             FromReplica::Compared { extras } => self.compared(extras).await,
-            FromReplica::Extras { paths } => self.extras(paths),
-            // The shipper ends with the session.
-            FromReplica::Credit { bytes } => self.parcels.send(Parcel::Credit(bytes)).map_err(|_| Error::Gone),
+            FromReplica::Extras { paths } => self.extras(paths).await,
+            FromReplica::Credit { bytes } => self.shipping.tell(Parcel::Credit(bytes)),
             FromReplica::Pong => Ok(()),
             FromReplica::Failed { text } => Err(Error::ReplicaFailed { text }),
             FromReplica::Welcome(_) | FromReplica::Refused { .. } => Err(Error::Protocol("a second welcome")),
@@ -480,20 +477,4 @@ async fn resume(session: &Session, welcome: &Welcome) -> Result<Seq> {
         })
         .await??;
     Ok(resumed)
-}
-
-type Deliveries = mpsc::UnboundedReceiver<Delivery>;
-
-fn start_shipper(tree: Tree, sender: Sender, credit: u32) -> Result<(std::sync::mpsc::Sender<Parcel>, Deliveries)> {
-    // Bounded by SHIPPING_MAX parcels and as many credits as chunks.
-    let (parcels, inbox) = std::sync::mpsc::channel();
-    let (deliveries_in, deliveries) = mpsc::unbounded_channel();
-    let shipper = Shipper { tree, parcels: inbox, sender, credit, deliveries: deliveries_in };
-    let body = move || {
-        if let Err(error) = shipper.run() {
-            tracing::debug!(error = %crate::error::chain(&error), "the shipper of large files ended");
-        }
-    };
-    std::thread::Builder::new().name("fulmar-ship".to_owned()).spawn(body).map_err(|_| Error::Gone)?;
-    Ok((parcels, deliveries))
 }
