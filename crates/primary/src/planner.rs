@@ -267,7 +267,9 @@ impl Planner {
     }
 
     fn plan(&mut self, asked: impl IntoIterator<Item = Asked>, mood: Mood) -> Result<Vec<Step>> {
-        self.check_source()?;
+        if mood != Mood::DryRun {
+            self.check_source()?;
+        }
         self.with_plan(mood, |plan| plan.paths(asked))
     }
 
