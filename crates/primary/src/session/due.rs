@@ -43,6 +43,10 @@ impl Visit<'_> {
             .await??;
         let (count, rows) = rows;
         self.outstanding = count;
+        // It may have turned out to be gone, and needs no comparison any more.
+        if self.fence.as_ref().is_some_and(|(path, _)| !rows.iter().any(|row| row.path == *path)) {
+            self.fence = None;
+        }
         let delay_max = i64::try_from(self.session.delay_max.as_millis()).unwrap_or(i64::MAX);
         for row in rows {
             if self.busy.contains_key(&row.path) {
