@@ -217,7 +217,9 @@ impl Visit<'_> {
             }
             Stage::Over => {
                 if let Some(over) = self.comparing.take().filter(|over| !over.again) {
-                    let left = over.left.map(|left| left.at(over.subtree.clone(), over.since_ms));
+                    // What has taken the directory's place meanwhile, if anything, was left over behind the comparison's row.
+                    let other = (!self.is_directory(&over.subtree)).then(|| Left::new(Work::Again, 0));
+                    let left = over.left.or(other).map(|left| left.at(over.subtree.clone(), over.since_ms));
                     self.compared_whole(over.subtree, left).await?;
                 }
                 self.due = true;

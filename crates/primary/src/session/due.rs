@@ -105,7 +105,7 @@ impl Visit<'_> {
         Ok(())
     }
 
-    fn is_directory(&self, path: &RelPath) -> bool {
+    pub(super) fn is_directory(&self, path: &RelPath) -> bool {
         self.tree.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == Kind::Directory))
     }
 
