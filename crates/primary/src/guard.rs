@@ -47,7 +47,7 @@ pub(crate) struct Limits {
 /// The default: more than half of the tree and more than 1 000 paths; a minute without a removal ends a wave.
 pub(crate) const LIMITS: Limits = Limits { paths: 1000, percent: 50, pause_ms: 60_000 };
 
-/// Whose removals: everyone's, or those a comparison found on one replica.
+/// Whose removals: a replica's, or those noticed on the source, which will be everyone's.
 pub(crate) type Whose = Option<ReplicaId>;
 
 /// The guard of one tree.
@@ -55,7 +55,7 @@ pub(crate) type Whose = Option<ReplicaId>;
 pub(crate) struct Guard {
     limits: Limits,
     state: GuardState,
-    /// One for what every replica follows, one for each replica that compares: what several replicas lack is removed once.
+    /// One for each replica, whose removals are its own; and one for what is announced before any replica is told.
     waves: BTreeMap<Whose, Wave>,
     /// Paths whose removal a person has approved before they were planned. (What was held is approved by name.)
     approved: u64,

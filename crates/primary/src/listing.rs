@@ -23,8 +23,6 @@ pub(crate) enum Listed {
     Page { directory: RelPath, part: Part, more: bool, entries: Vec<(Name, Entry)> },
     /// A directory that cannot be read. Nothing is said of what is in it, so nothing of it is removed.
     Unreadable { path: RelPath, errno: i32 },
-    /// The subtree is no directory any more.
-    Gone,
     /// The end, how many entries there were, and how many sockets: those are not replicated.
     End { entries: u64, sockets: u64 },
 }
@@ -47,9 +45,8 @@ impl Lister {
         let (mut count, mut sockets) = (0, 0);
         while let Some(step) = walk.next_dir() {
             let sent = match step {
-                // What is below goes with its own changes.
-                fulmar_tree::Step::Unreadable { path, error } if error.is_gone() && path != self.subtree => continue,
-                fulmar_tree::Step::Unreadable { error, .. } if error.is_gone() => self.send(Listed::Gone),
+                // It goes with its own change; the subtree itself is looked at again when the comparison ends.
+                fulmar_tree::Step::Unreadable { error, .. } if error.is_gone() => continue,
                 fulmar_tree::Step::Unreadable { path, error } => {
                     self.send(Listed::Unreadable { path, errno: error.errno() })
                 }

@@ -354,9 +354,7 @@ impl<'a> Plan<'a> {
             Some(old) => self.loses_name(&path, old)?,
             None => {}
         }
-        if matches!(have, Have::Unknown | Have::Missing | Have::Content(_) | Have::Gone { .. })
-            && self.shortcut(&path, &stat, record.as_ref(), have)?
-        {
+        if !matches!(have, Have::Nothing | Have::NothingTorn) && self.shortcut(&path, &stat, record.as_ref(), have)? {
             return Ok(());
         }
         let Some((dir, name)) = self.place(&path)? else { return self.gone(path, have) };
@@ -460,7 +458,9 @@ impl<'a> Plan<'a> {
         }
         match (have, self.mood) {
             (_, Mood::DryRun) => self.operate(Class::Removal, path.clone(), Operation::Remove { path }),
-            (Have::Gone { approved }, _) => return self.remove(path, record.is_some(), approved),
+            (Have::Gone { approved }, Mood::One { replica, .. }) => {
+                return self.remove(path, record.is_some(), approved, replica);
+            }
             // Made and removed between two looks, or renamed by an earlier plan: no replica was told of it.
             (_, Mood::Everyone) if record.is_none() => {}
             _ => self.push(Class::Removal, Step::new(path, Action::Gone)),
@@ -468,9 +468,9 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn remove(&mut self, path: RelPath, known: bool, approved: bool) -> Result<()> {
-        let count = self.catalog.count_below(&path, u64::MAX)?.max(1);
-        if !approved && !self.admit(count)? {
+    fn remove(&mut self, path: RelPath, known: bool, approved: bool, replica: ReplicaId) -> Result<()> {
+        let (count, tree) = (self.catalog.count_below(&path, u64::MAX)?.max(1), self.catalog.count()?);
+        if !approved && !self.guard.admit(Some(replica), count, tree, self.now_ms) {
             self.push(Class::Removal, Step::new(path, Action::Hold { reason: HeldReason::Approval, errno: 0 }));
             return Ok(());
         }
@@ -481,15 +481,6 @@ impl<'a> Plan<'a> {
         self.removed.insert(path.clone());
         self.operate(Class::Removal, path.clone(), Operation::Remove { path });
         Ok(())
-    }
-
-    fn admit(&mut self, count: u64) -> Result<bool> {
-        let tree = self.catalog.count()?;
-        let whose = match self.mood {
-            Mood::One { replica, .. } => Some(replica),
-            Mood::Everyone | Mood::DryRun => None,
-        };
-        Ok(self.guard.admit(whose, count, tree, self.now_ms))
     }
 
     // Collecting.

@@ -239,12 +239,9 @@ impl Planner {
         }
         let mut asked = Vec::new();
         for row in gone {
-            let stays = match self.catalog.get(&row.path)? {
-                _ if needed.contains(&row.path) => true,
-                Some(_) => false,
-                // Nobody knows which inode it was.
-                None => unfinished.content.iter().any(|other| other.since_ms <= row.since_ms),
-            };
+            // Nobody knows which inode an unknown path was.
+            let older = || unfinished.content.iter().any(|other| other.since_ms <= row.since_ms);
+            let stays = needed.contains(&row.path) || (self.catalog.get(&row.path)?.is_none() && older());
             if !stays {
                 let approved = row.work == Work::Gone { approved: true };
                 asked.push((row.path, Have::Gone { approved }));

@@ -28,7 +28,7 @@ pub(super) struct Comparing {
     pub(super) stage: Stage,
     /// Whether it must be made again: the directory was found missing after it was passed.
     pub(super) again: bool,
-    /// What is left to do when the subtree itself cannot be read, or is no directory any more.
+    /// What is left to do when the subtree itself cannot be read.
     pub(super) left: Option<Left>,
 }
 
@@ -101,14 +101,13 @@ impl Visit<'_> {
                 self.sender.send(Lane::Urgent, FromPrimary::Page(page).encode()?).await?;
                 self.session.pulse.send_modify(|pulse| pulse.listed += count);
             }
-            Listed::Gone => comparing.left = Some(Left::new(Work::Again, 0)),
             Listed::Unreadable { path, errno } if path == comparing.subtree => {
                 comparing.left = Some(unreadable(errno, (self.session.clock)()));
             }
             Listed::Unreadable { path, errno } => {
                 let now = (self.session.clock)();
                 let held = unreadable(errno, now).at(path, comparing.since_ms);
-                self.acknowledge(None, vec![held], Vec::new(), Vec::new()).await?;
+                self.leave(held).await?;
             }
             Listed::End { entries, sockets } => {
                 comparing.stage = Stage::Settling;
@@ -217,7 +216,8 @@ impl Visit<'_> {
             }
             Stage::Over => {
                 if let Some(over) = self.comparing.take().filter(|over| !over.again) {
-                    // What has taken the directory's place meanwhile, if anything, was left over behind the comparison's row.
+                    // What has taken the directory's place meanwhile, if anything, was left over behind the comparison's
+                    // row.
                     let other = (!self.is_directory(&over.subtree)).then(|| Left::new(Work::Again, 0));
                     let left = over.left.or(other).map(|left| left.at(over.subtree.clone(), over.since_ms));
                     self.compared_whole(over.subtree, left).await?;

@@ -119,22 +119,22 @@ impl Visit<'_> {
         self.attempts.remove(&path);
         self.due = true;
         let now = (self.session.clock)();
-        let leave = |work, retry_ms| vec![Left::new(work, retry_ms).at(path.clone(), now)];
+        let left = |work, retry_ms| Left::new(work, retry_ms).at(path.clone(), now);
         let (content, torn) = match result {
             Delivered::Whole(content) => (content, false),
             Delivered::Torn(content) => (content, true),
             Delivered::Moving => {
                 self.busy.remove(&path);
-                return self.acknowledge(None, leave(Work::Content, now + 1000), Vec::new(), Vec::new()).await;
+                return self.leave(left(Work::Content, now + 1000)).await;
             }
             Delivered::Changed => {
                 self.busy.remove(&path);
-                return self.acknowledge(None, leave(Work::Again, now), Vec::new(), Vec::new()).await;
+                return self.leave(left(Work::Again, now)).await;
             }
             Delivered::Unreadable(errno) => {
                 self.busy.remove(&path);
                 let work = Work::Held { reason: HeldReason::Unreadable, errno };
-                return self.acknowledge(None, leave(work, now + 1000), Vec::new(), Vec::new()).await;
+                return self.leave(left(work, now + 1000)).await;
             }
         };
         let (asked, replica) = (path.clone(), self.replica);

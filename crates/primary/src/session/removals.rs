@@ -55,7 +55,7 @@ impl Removals {
         if matches!(self.stage, Stage::Idle) {
             return;
         }
-        self.fresh.extend(rows.iter().filter(|row| is_gone(row)).map(|row| row.path.clone()));
+        self.fresh.extend(rows.iter().filter(|row| matches!(row.work, Work::Gone { .. })).map(|row| row.path.clone()));
         if self.fresh.len() > ASKED_MAX {
             self.stage = Stage::Idle;
         }
@@ -81,10 +81,6 @@ impl Removals {
             }
         };
     }
-}
-
-fn is_gone(row: &Outstanding) -> bool {
-    matches!(row.work, Work::Gone { .. })
 }
 
 impl Visit<'_> {
@@ -137,20 +133,16 @@ impl Visit<'_> {
         let end = rows.len() < BATCH_CHANGES;
         let after = rows.last().map(|row| row.path.clone());
         let too_much = unfinished.content.len().max(unfinished.waiting.len()) >= ASKED_MAX;
-        let (mut gone, mut stay) = (Vec::new(), 0);
-        for row in rows {
-            if too_much || self.removals.fresh.contains(&row.path) || self.is_sent(&row.path) {
-                tracing::debug!(path = %row.path, "not removed yet");
-                stay += 1;
-            } else {
-                gone.push(row);
-            }
-        }
-        let (wanted, since_ms) = (gone.len(), gone.iter().map(|row| row.since_ms).min());
+        let found = rows.len();
+        let mut gone = rows;
+        gone.retain(|row| !(too_much || self.removals.fresh.contains(&row.path) || self.is_sent(&row.path)));
+        let since_ms = gone.iter().map(|row| row.since_ms).min();
         let (steps, asked) =
             self.session.planner.ask(move |planner| planner.remove(gone, &unfinished, replica)).await??;
-        stay += wanted - asked.len();
-        self.removals.stayed |= stay > 0;
+        if asked.len() < found {
+            tracing::debug!(found, removed = asked.len(), "not everything that is gone can go yet");
+            self.removals.stayed = true;
+        }
         if !asked.is_empty() {
             self.send(steps, Errand { asked, since_ms, ..Errand::default() }).await?;
         }

@@ -354,7 +354,12 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
-    pub(super) async fn acknowledge(
+    /// Writes down work that no batch leaves over.
+    pub(super) async fn leave(&mut self, row: Outstanding) -> Result<()> {
+        self.acknowledge(None, vec![row], Vec::new(), Vec::new()).await
+    }
+
+    async fn acknowledge(
         &mut self,
         cursor: Option<Seq>,
         add: Vec<Outstanding>,
