@@ -1,7 +1,8 @@
-//! A thread that owns something that blocks; others send it work.
+//! Threads: one that owns something that blocks, to which others send work; and one whose failure ends the primary.
 
 use crate::{Error, Result};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// Requests waiting for the owner; full: whoever asks next waits.
 const REQUESTS: usize = 64;
@@ -53,4 +54,24 @@ impl<T: Send + 'static> Keeper<T> {
         self.requests.blocking_send(request).map_err(|_| Error::Gone)?;
         wait.blocking_recv().map_err(|_| Error::Gone)
     }
+}
+
+/// Starts a thread whose failure ends the primary.
+pub(crate) fn background(
+    name: &str,
+    end: CancellationToken,
+    run: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let body = move || {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(Err(Error::Gone));
+        match result {
+            // The owners it asked are gone: the primary is ending.
+            Ok(()) | Err(Error::Gone) => {}
+            Err(error) => {
+                tracing::error!(error = %crate::error::chain(&error), "a part of the primary failed");
+                end.cancel();
+            }
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop).map_err(|_| Error::Gone)
 }

@@ -4,7 +4,7 @@
 //! (the owner of catalog and guard: which changes are next), `plan` (path now and catalog make a step), `prepare` (content
 //! is read once), `session` (one per replica: ships, takes answers, keeps the cursor), `chunks` (large content beside it).
 //! Beside the way: `rescan` (what events could not tell), `listing` (for a comparison), `guard` (a vanished source deletes
-//! nothing), `primary` (starts and ends it all), `status` and `waiting` (what people ask), `keeper` (a thread that owns).
+//! nothing), `supervisor` (the watch on the source), `primary` (starts and ends it all), `status` and `waiting` (what people ask), `keeper` (a thread that owns).
 //!
 //! Owners: the queue has a thread, the catalog has a thread (the planner's), every session is a task with its own state.
 //! They talk by messages; nothing is shared under a lock.
@@ -25,6 +25,7 @@ mod session;
 mod settle;
 mod status;
 mod step;
+mod supervisor;
 mod waiting;
 
 pub use clock::Clock;

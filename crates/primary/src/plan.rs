@@ -16,6 +16,7 @@
 //! says "shipped" before it was shipped to everyone would hide a change from the others.
 
 mod directory;
+mod gone;
 mod shortcut;
 
 use crate::guard::Guard;
@@ -253,33 +254,6 @@ impl<'a> Plan<'a> {
         Ok(true)
     }
 
-    fn loses_name(&mut self, path: &RelPath, record: &Record) -> Result<()> {
-        if record.stat.links > 1 && record.stat.kind != Kind::Directory {
-            let names = self.catalog.names_of(record.stat.inode, NAMES_MAX)?;
-            self.siblings.extend(names.into_iter().map(|(name, _)| name).filter(|name| name != path));
-        }
-        Ok(())
-    }
-
-    fn loses_names_below(&mut self, directory: &RelPath) -> Result<()> {
-        let mut after = None;
-        loop {
-            let rows = self.catalog.children(directory, after.as_ref(), NAMES_MAX)?;
-            after = rows.last().map(|(name, _)| name.clone());
-            let full = rows.len() == NAMES_MAX;
-            for (name, record) in rows {
-                let path = directory.join(&name);
-                match record.stat.kind {
-                    Kind::Directory => self.loses_names_below(&path)?,
-                    _ => self.loses_name(&path, &record)?,
-                }
-            }
-            if !full {
-                return Ok(());
-            }
-        }
-    }
-
     /// Directories above the path that nobody knows yet come first.
     fn way_to(&mut self, path: &RelPath) -> Result<()> {
         let mut unknown = Vec::new();
@@ -443,43 +417,6 @@ impl<'a> Plan<'a> {
             }
             self.linked.insert(path);
         }
-        Ok(())
-    }
-
-    // What is not there.
-
-    fn gone(&mut self, path: RelPath, have: Have) -> Result<()> {
-        if self.renamed.contains(&path) || path.ancestors().iter().any(|above| self.removed.contains(above)) {
-            return Ok(());
-        }
-        let record = self.catalog.get(&path)?;
-        if let Some(record) = &record {
-            self.loses_name(&path, record)?;
-        }
-        match (have, self.mood) {
-            (_, Mood::DryRun) => self.operate(Class::Removal, path.clone(), Operation::Remove { path }),
-            (Have::Gone { approved }, Mood::One { replica, .. }) => {
-                return self.remove(path, record.is_some(), approved, replica);
-            }
-            // Made and removed between two looks, or renamed by an earlier plan: no replica was told of it.
-            (_, Mood::Everyone) if record.is_none() => {}
-            _ => self.push(Class::Removal, Step::new(path, Action::Gone)),
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, path: RelPath, known: bool, approved: bool, replica: ReplicaId) -> Result<()> {
-        let (count, tree) = (self.catalog.count_below(&path, u64::MAX)?.max(1), self.catalog.count()?);
-        if !approved && !self.guard.admit(Some(replica), count, tree, self.now_ms) {
-            self.push(Class::Removal, Step::new(path, Action::Hold { reason: HeldReason::Approval, errno: 0 }));
-            return Ok(());
-        }
-        if known {
-            self.catalog.remove(&path)?;
-        }
-        self.touch_parent(&path);
-        self.removed.insert(path.clone());
-        self.operate(Class::Removal, path.clone(), Operation::Remove { path });
         Ok(())
     }
 

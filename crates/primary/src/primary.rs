@@ -1,33 +1,28 @@
-//! Starts the parts of a primary, keeps the watch on its source, and ends them.
+//! Starts the parts of a primary, and ends them.
 
-use crate::capture::{Capture, EVENTS, Notice};
 use crate::clock::Clock;
 use crate::guard::{Guard, GuardState, LIMITS, Trip, decode_root, encode_root};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, background};
 use crate::planner::Planner;
 use crate::rescan::{Rescan, Rescans};
 use crate::session::{Endpoint, Session, Until};
-use crate::settle::Pauses;
 use crate::status::{HeldPath, Pulse, ReplicaStatus, TreeStatus, WatchStatus};
-use crate::waiting::{Barrier, Flushing, WaitError, Waited, held_path};
+use crate::supervisor::Supervisor;
+use crate::waiting::{Barrier, WaitError, Waited, held_path};
 use crate::{Error, Result};
-use fulmar_model::{DeletePolicy, Durability, Filter, Id, QueueId, RelPath, RootId, Seq, Term, TreeId};
+use fulmar_model::{DeletePolicy, Durability, Filter, Id, QueueId, RelPath, RootId, Term, TreeId};
 use fulmar_store::{Catalog, Opened, Queue, Sync as CatalogSync, set_aside};
 use fulmar_tree::{Lock, Tree, identify, lock_file};
-use fulmar_watch::{Event, Meter, RootGone, Watcher};
+use fulmar_watch::Meter;
 use fulmar_wire::{Ancestor, Hello};
-use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How often a source that is gone is looked for.
-const LOOK_FOR_SOURCE: Duration = Duration::from_secs(1);
 /// Held paths listed in a status.
 const HELD_LISTED: usize = 100;
 
@@ -429,143 +424,4 @@ fn hello(settings: &Settings, tree: &Tree, queue: QueueId) -> Result<Hello> {
         durability: settings.durability,
         delete: settings.delete,
     })
-}
-
-/// Starts a thread whose failure ends the primary.
-fn background(name: &str, end: CancellationToken, run: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-    let body = move || {
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(Err(Error::Gone));
-        match result {
-            // The owners it asked are gone: the primary is ending.
-            Ok(()) | Err(Error::Gone) => {}
-            Err(error) => {
-                tracing::error!(error = %crate::error::chain(&error), "a part of the primary failed");
-                end.cancel();
-            }
-        }
-    };
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop).map_err(|_| Error::Gone)
-}
-
-/// Keeps the source watched: owns the watcher, notices when the source goes, and looks for it until it is back.
-struct Supervisor {
-    settings: Settings,
-    queue: Keeper<Queue>,
-    planner: Keeper<Planner>,
-    rescans: Rescans,
-    /// Bumped when the source is back: sessions begin anew with the new handle.
-    restarts: watch::Sender<u64>,
-    end: CancellationToken,
-    root: RootId,
-    meter: Arc<Meter>,
-}
-
-impl Supervisor {
-    async fn start(self, last: watch::Sender<Seq>, flushes: mpsc::Receiver<Flushing>) -> Result<()> {
-        let (events, events_out) = sync_channel(EVENTS);
-        let (notices, notices_out) = mpsc::channel(64);
-        let capture = Capture {
-            events: events_out,
-            queue: self.queue.clone(),
-            planner: self.planner.clone(),
-            rescans: self.rescans.clone(),
-            notices,
-            last,
-            pauses: Pauses { quiet: self.settings.settle.0, most: self.settings.settle.1 },
-            clock: self.settings.clock,
-        };
-        background("fulmar-capture", self.end.clone(), move || capture.run())?;
-        let watcher = self.watch(events.clone()).await?;
-        tokio::spawn(self.run(watcher, events, notices_out, flushes));
-        Ok(())
-    }
-
-    async fn watch(&self, events: SyncSender<Event>) -> Result<Watcher> {
-        let (source, filter) = (self.settings.source.clone(), self.settings.filter.clone());
-        let options = fulmar_watch::Options { meter: Arc::clone(&self.meter), ..Default::default() };
-        let start = move || Watcher::start(&source, filter, options, events);
-        Ok(tokio::task::spawn_blocking(start).await.map_err(|_| Error::Gone)??)
-    }
-
-    async fn run(
-        mut self,
-        watcher: Watcher,
-        events: SyncSender<Event>,
-        mut notices: mpsc::Receiver<Notice>,
-        mut flushes: mpsc::Receiver<Flushing>,
-    ) {
-        let mut watcher = Some(watcher);
-        let mut waiting: HashMap<u64, oneshot::Sender<Seq>> = HashMap::new();
-        let mut turn = 0;
-        let end = self.end.clone();
-        loop {
-            let look = async {
-                match watcher {
-                    Some(_) => std::future::pending().await,
-                    None => tokio::time::sleep(LOOK_FOR_SOURCE).await,
-                }
-            };
-            tokio::select! {
-                () = end.cancelled() => break,
-                () = look => match self.look_for_source(&events).await {
-                    Ok(found) => watcher = found,
-                    Err(error) => tracing::warn!(error = %crate::error::chain(&error), "the source cannot be watched yet"),
-                },
-                notice = notices.recv() => match notice {
-                    Some(Notice::Flushed { token, last }) => {
-                        // Whoever asked may have stopped waiting.
-                        let _ = waiting.remove(&token).map(|answer| answer.send(last));
-                    }
-                    Some(Notice::RootGone(reason)) => {
-                        waiting.clear();
-                        watcher = None;
-                        if self.source_is_gone(reason).await.is_err() {
-                            break;
-                        }
-                    }
-                    None => break,
-                },
-                flush = flushes.recv() => {
-                    let Some((flush, answer)) = flush else { break };
-                    turn += 1;
-                    let token = flush.token(turn);
-                    // Without a watcher the answer is dropped, which tells that the source is gone.
-                    if watcher.as_ref().is_some_and(|watcher| watcher.flush(token).is_ok()) {
-                        waiting.insert(token, answer);
-                    }
-                }
-            }
-        }
-        // Stopping joins the watcher's thread, which may be waiting for capture.
-        let _ = tokio::task::spawn_blocking(move || drop(watcher)).await;
-    }
-
-    async fn source_is_gone(&self, reason: RootGone) -> Result<()> {
-        tracing::warn!(?reason, source = %self.settings.source.display(), "the source is gone");
-        self.planner
-            .ask(|planner| {
-                planner.trip(Trip::SourceGone)?;
-                planner.source_is(None)
-            })
-            .await??;
-        Ok(())
-    }
-
-    async fn look_for_source(&mut self, events: &SyncSender<Event>) -> Result<Option<Watcher>> {
-        let Some(root) = identify(&self.settings.source)? else { return Ok(None) };
-        let tree = Tree::open(&self.settings.source)?;
-        let watcher = self.watch(events.clone()).await?;
-        let same = root.is_same(&self.root) && tree.id().is_same(&self.root);
-        tracing::info!(same, "the source is back");
-        self.planner
-            .ask(move |planner| {
-                planner.source_is(Some(tree))?;
-                if same { Ok(()) } else { planner.trip(Trip::SourceReplaced) }
-            })
-            .await??;
-        self.root = root;
-        self.rescans.request(RelPath::root());
-        self.restarts.send_modify(|count| *count += 1);
-        Ok(Some(watcher))
-    }
 }
