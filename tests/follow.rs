@@ -106,6 +106,24 @@ fn a_directory_of_2000_files_is_renamed_without_touching_them() {
 }
 
 #[test]
+fn what_changed_below_a_directory_that_was_renamed_there_and_back_arrives() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fs::create_dir(cluster.source().join("home")).unwrap();
+    let follow = cluster.follow(&[]);
+    cluster.settle();
+    for round in 0..10 {
+        fs::rename(cluster.source().join("home"), cluster.source().join("away")).unwrap();
+        fs::write(cluster.source().join("away").join(round.to_string()), "written while it was away").unwrap();
+        fs::rename(cluster.source().join("away"), cluster.source().join("home")).unwrap();
+        cluster.assert_in_sync(1);
+    }
+    follow.stop();
+}
+
+#[test]
 fn a_reader_sees_the_old_file_or_the_new_one_and_nothing_between() {
     let cluster = cluster();
     let page = |version: usize| format!("{version}\n").repeat(40_000);

@@ -90,6 +90,11 @@ impl Flight {
         flight
     }
 
+    /// Files that did not hold still while they were read.
+    fn again(&self) -> impl Iterator<Item = &RelPath> {
+        self.left.iter().filter(|(_, left)| left.work == Work::Again).map(|(path, _)| path)
+    }
+
     /// What the replica's answer leaves to be done. `attempts`: how often paths were tried before.
     pub(super) fn land(
         mut self,
@@ -98,8 +103,9 @@ impl Flight {
         patience: Patience,
         now_ms: i64,
     ) -> Option<Landed> {
+        let planned_again: Vec<_> = self.again().cloned().collect();
         let mut done = std::mem::take(&mut self.errand.asked);
-        let (mut applied, mut removed) = (Vec::new(), Vec::new());
+        let (mut applied, mut removed, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         let mut failed = BTreeMap::new();
         for (index, outcome) in outcomes {
             failed.insert(usize::try_from(*index).ok().filter(|index| *index < self.operated.len())?, *outcome);
@@ -132,15 +138,17 @@ impl Flight {
                 // Not before the new name is there: one of the two must always exist.
                 self.left.insert(from, Left { after: Some(at.clone()), ..Left::new(GONE, 0) });
             }
+            refused.push(at.clone());
             // A comparison covers whatever else there is to do at the path.
             if self.left.get(&at).is_none_or(|known| known.work != Work::Compare) {
                 self.left.insert(at, left);
             }
         }
-        // What was applied and must be done once more begins anew; everything else is as old as what it comes from.
+        // A file that never rests has arrived as it was, and begins anew. Everything else is as old as what it comes from.
         let since_ms = self.errand.since_ms.unwrap_or(now_ms);
-        let since = |path: &RelPath| if applied.contains(path) { now_ms } else { since_ms };
-        done.retain(|path| !self.left.contains_key(path) || applied.contains(path));
+        let anew = |path: &RelPath| planned_again.contains(path) && applied.contains(path) && !refused.contains(path);
+        let since = |path: &RelPath| if anew(path) { now_ms } else { since_ms };
+        done.retain(|path| !self.left.contains_key(path) || anew(path));
         let left = self.left.into_iter().map(|(path, left)| (since(&path), path, left));
         let left = left.map(|(since_ms, path, left)| left.at(path, since_ms)).collect();
         Some(Landed { left, done, applied, removed })
@@ -172,5 +180,54 @@ fn retry_ms(reason: HeldReason, tried: u32, now_ms: i64) -> i64 {
         // A person decides.
         HeldReason::Approval => i64::MAX,
         _ => now_ms + (RETRY_MIN_MS << tried.min(16)).min(RETRY_MAX_MS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fulmar_wire::{FromPrimary, Operation};
+
+    fn path(text: &str) -> RelPath {
+        RelPath::parse(text.as_bytes()).expect("a path")
+    }
+
+    fn operation(text: &str) -> Step {
+        let frame = FromPrimary::encode_operation(&Operation::Remove { path: path(text) }).expect("a frame");
+        Step::new(path(text), Action::Operate { frame, word: "put" })
+    }
+
+    /// A batch for work that is known since 5, answered at 100.
+    fn land(steps: Vec<Step>, outcomes: &[(u32, Outcome)]) -> Landed {
+        let errand = Errand { asked: vec![path("a")], since_ms: Some(5), ..Errand::default() };
+        let flight = Flight::new(1, errand, steps, 90);
+        flight.land(outcomes, &HashMap::new(), Patience::None, 100).expect("the answer fits")
+    }
+
+    #[test]
+    fn what_is_left_over_is_as_old_as_what_it_comes_from() {
+        let landed = land(
+            vec![operation("a"), operation("a"), operation("b")],
+            &[(1, Outcome::NeedContent), (2, Outcome::NeedContent)],
+        );
+        let ages: Vec<_> = landed.left.iter().map(|row| (row.path.clone(), row.since_ms)).collect();
+        assert_eq!(ages, [(path("a"), 5), (path("b"), 5)]);
+        assert_eq!(landed.done, [], "the second operation on it failed");
+    }
+
+    #[test]
+    fn a_file_that_never_rests_begins_anew_with_each_version_that_arrives() {
+        let landed = land(vec![operation("a"), Step::new(path("a"), Action::Again)], &[]);
+        assert_eq!(landed.left.iter().map(|row| row.since_ms).collect::<Vec<_>>(), [100]);
+        assert!(landed.done.contains(&path("a")));
+    }
+
+    #[test]
+    fn the_old_name_of_a_rename_that_failed_waits_for_the_new_one() {
+        let step = Step { from: Some(path("old")), ..operation("new") };
+        let landed = land(vec![step], &[(0, Outcome::NeedContent)]);
+        let rows: Vec<_> = landed.left.iter().map(|row| (row.path.clone(), row.work, row.after.clone())).collect();
+        assert_eq!(rows, [(path("new"), Work::Again, None), (path("old"), GONE, Some(path("new")))]);
+        assert_eq!(landed.removed, []);
     }
 }
