@@ -29,7 +29,12 @@ use fulmar_model::{
 use fulmar_store::Catalog;
 use fulmar_tree::{Dir, Tree, digest};
 use fulmar_wire::{Content as Carried, FromPrimary, Operation, XATTR_BYTES_MAX};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Paths planned together at most.
+pub(crate) const BATCH_CHANGES: usize = 512;
+/// Bytes of frames after which a batch takes no further path.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// Other names of an inode that are looked at.
 pub(crate) const NAMES_MAX: usize = 1000;
@@ -112,6 +117,8 @@ pub(crate) struct Plan<'a> {
     /// Queue rows that must say "and everything below" before the catalog moves on.
     widen: Vec<RelPath>,
     handles: Option<(RelPath, Dir)>,
+    /// Of the frames so far.
+    bytes: usize,
 }
 
 /// What a plan yields.
@@ -152,6 +159,7 @@ impl<'a> Plan<'a> {
             rescans: Vec::new(),
             widen: Vec::new(),
             handles: None,
+            bytes: 0,
         }
     }
 
@@ -191,10 +199,12 @@ impl<'a> Plan<'a> {
         Ok(stat.filter(|stat| stat.kind != Kind::Socket))
     }
 
-    /// Plans the paths; appearances before disappearances, so that a rename finds both its ends.
-    pub(crate) fn paths(&mut self, paths: impl IntoIterator<Item = (RelPath, Have)>) -> Result<()> {
+    /// Plans paths from the front, until the batch is full; appearances before disappearances, so that a rename finds both
+    /// its ends.
+    pub(crate) fn paths(&mut self, paths: &mut VecDeque<(RelPath, Have)>) -> Result<()> {
         let mut gone = Vec::new();
-        for (path, have) in paths {
+        while self.asked.len() < BATCH_CHANGES && self.bytes < BATCH_BYTES {
+            let Some((path, have)) = paths.pop_front() else { break };
             self.asked.insert(path.clone());
             match self.appears(path.clone(), have) {
                 Ok(true) => {}
@@ -332,7 +342,7 @@ impl<'a> Plan<'a> {
             return Ok(());
         }
         let Some((dir, name)) = self.place(&path)? else { return self.gone(path, have) };
-        match read(dir, &name) {
+        match read(dir, &name, stat) {
             Found::Gone => self.gone(path, have),
             Found::Unreadable(errno) => {
                 self.push(Class::Change, Step::new(path, Action::Hold { reason: HeldReason::Unreadable, errno }));
@@ -365,7 +375,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn put_content(&mut self, path: RelPath, content: Content, have: Have, record: Option<&Record>) -> Result<()> {
+    fn put_content(&mut self, path: RelPath, mut content: Content, have: Have, record: Option<&Record>) -> Result<()> {
         let hash = content.hash;
         let known = match have {
             Have::Content(theirs) => Some(theirs),
@@ -382,7 +392,7 @@ impl<'a> Plan<'a> {
             return Ok(());
         }
         let carried = match content.stat.kind {
-            Kind::File => Carried::Inline(content.segments.clone()),
+            Kind::File => Carried::Inline(std::mem::take(&mut content.segments)),
             _ => Carried::None,
         };
         self.content(path, &content, carried)
@@ -446,7 +456,10 @@ impl<'a> Plan<'a> {
 
     fn operate_from(&mut self, class: Class, path: RelPath, from: Option<RelPath>, operation: Operation) {
         let action = match FromPrimary::encode_operation(&operation) {
-            Ok(frame) => Action::Operate { frame, word: operation.word() },
+            Ok(frame) => {
+                self.bytes += frame.as_bytes().len();
+                Action::Operate { frame, word: operation.word() }
+            }
             Err(_) => Action::Hold { reason: HeldReason::TooLarge, errno: 7 },
         };
         let subtree = matches!(&operation, Operation::Rename { entry, .. } if entry.node == Node::Directory);

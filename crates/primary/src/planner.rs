@@ -9,22 +9,17 @@ use crate::capture::advance;
 use crate::clock::Clock;
 use crate::guard::{Guard, GuardState, Trip, Whose};
 use crate::keeper::Keeper;
-use crate::plan::{Have, Mood, NAMES_MAX, Plan, Planned};
+use crate::plan::{BATCH_CHANGES, Have, Mood, NAMES_MAX, Plan, Planned};
 use crate::prepare::Content;
 use crate::rescan::Rescans;
 use crate::step::{Action, Batch, Step};
 use fulmar_model::{Change, Filter, RelPath, ReplicaId, Scope, Seq};
 use fulmar_store::{Catalog, NewChange, Outstanding, Queue, Unfinished, Work};
 use fulmar_tree::{Names, Tree};
-use fulmar_wire::INLINE_BYTES_MAX;
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Changes planned together at most.
-pub(crate) const BATCH_CHANGES: usize = 512;
-/// Content planned together at most, in bytes.
-const BATCH_BYTES: u64 = 8 << 20;
 /// Plans kept for replicas that keep up, in bytes of their frames.
 const RECENT_BYTES: usize = 32 << 20;
 /// And their number.
@@ -109,40 +104,26 @@ impl Planner {
         if self.taken.is_empty() {
             return Ok(None);
         }
-        let (after, mut upto, mut bytes, mut count) = (self.planned, self.planned, 0, 0);
-        let mut asked = Vec::new();
-        let (mut compare, mut moved) = (Vec::new(), BTreeSet::new());
-        for change in &self.taken {
-            upto = change.seq;
-            bytes += self.small_bytes(&change.path);
-            count += 1;
-            tracing::trace!(path = %change.path, seq = change.seq.0, "planned for everyone");
-            match change.scope {
-                Scope::Path => {}
-                Scope::Moved => drop(moved.insert(change.path.clone())),
-                Scope::Tree => compare.push(change.path.clone()),
-            }
-            asked.push((change.path.clone(), Have::Unknown));
-            if bytes > BATCH_BYTES {
-                break;
-            }
-        }
+        let after = self.planned;
+        let moved = self.taken.iter().filter(|change| change.scope == Scope::Moved);
+        let moved = moved.map(|change| change.path.clone()).collect();
+        let mut asked: VecDeque<_> = self.taken.iter().map(|change| (change.path.clone(), Have::Unknown)).collect();
         self.check_source()?;
         let mut steps = self.with_plan(Mood::Everyone, |plan| {
             plan.moved_here = moved;
-            plan.paths(asked)
+            plan.paths(&mut asked)
         })?;
         // Only when the plan is made are they off our hands.
-        self.taken.drain(..count);
-        steps.extend(compare.into_iter().map(|path| Step::new(path, Action::Compare)));
-        self.planned = upto;
-        Ok(Some(Batch { after, upto, alone: false, steps }))
-    }
-
-    /// Bytes the path's content will take in a batch.
-    fn small_bytes(&self, path: &RelPath) -> u64 {
-        let stat = self.tree.as_ref().and_then(|tree| tree.stat(path).unwrap_or(None));
-        stat.map_or(0, |stat| if stat.size > INLINE_BYTES_MAX { 0 } else { stat.size })
+        let rest = self.taken.split_off(self.taken.len() - asked.len());
+        let done = std::mem::replace(&mut self.taken, rest);
+        for change in done {
+            tracing::trace!(path = %change.path, seq = change.seq.0, "planned for everyone");
+            if change.scope == Scope::Tree {
+                steps.push(Step::new(change.path, Action::Compare));
+            }
+            self.planned = change.seq;
+        }
+        Ok(Some(Batch { after, upto: self.planned, alone: false, steps }))
     }
 
     /// Steps for one replica that has fallen behind what was planned for everyone.
@@ -150,25 +131,15 @@ impl Planner {
         let planned = self.planned;
         let rows = self.queue.ask_blocking(move |queue| queue.between(after, planned, BATCH_CHANGES))??;
         let full = rows.len() == BATCH_CHANGES;
-        let mut upto = if full { rows.last().map_or(planned, |row| row.seq) } else { planned };
-        let mut asked = VecDeque::new();
-        let mut bytes = 0;
-        let mut compare = Vec::new();
-        for row in rows {
-            if bytes > BATCH_BYTES {
-                break;
-            }
-            bytes += self.small_bytes(&row.path);
-            if row.scope == Scope::Tree {
-                compare.push(Step::new(row.path.clone(), Action::Compare));
-            }
-            if bytes > BATCH_BYTES {
-                upto = row.seq;
-            }
-            asked.push_back((row.path, Have::Unknown));
-        }
-        let mut steps = self.plan(asked, self.for_one(replica)?)?;
-        steps.extend(compare);
+        let mut asked = rows.iter().map(|row| (row.path.clone(), Have::Unknown)).collect();
+        let mut steps = self.plan(&mut asked, self.for_one(replica)?)?;
+        let taken = rows.len() - asked.len();
+        let upto = match rows.get(..taken).and_then(<[_]>::last) {
+            Some(last) if full || !asked.is_empty() => last.seq,
+            _ => planned,
+        };
+        let whole = rows.into_iter().take(taken).filter(|row| row.scope == Scope::Tree);
+        steps.extend(whole.map(|row| Step::new(row.path, Action::Compare)));
         Ok(Arc::new(Batch { after, upto, alone: true, steps }))
     }
 
@@ -187,19 +158,11 @@ impl Planner {
         if self.tree.is_none() {
             return Ok((Vec::new(), asked));
         }
-        let (mut now, mut bytes) = (Vec::new(), 0);
-        while let Some((path, have)) = asked.pop_front() {
-            bytes += self.small_bytes(&path);
-            now.push((path, have));
-            if bytes > BATCH_BYTES || now.len() >= BATCH_CHANGES {
-                break;
-            }
-        }
         let mood = match replica {
             Some(replica) => self.for_one(replica)?,
             None => Mood::DryRun,
         };
-        Ok((self.plan(now, mood)?, asked))
+        Ok((self.plan(&mut asked, mood)?, asked))
     }
 
     /// Steps that remove what is gone, from a replica that has all that was noticed until it was seen to be gone; and the
@@ -237,18 +200,20 @@ impl Planner {
                 break;
             }
         }
-        let mut asked = Vec::new();
+        let mut asked = VecDeque::new();
         for row in gone {
             // Nobody knows which inode an unknown path was.
             let older = || unfinished.content.iter().any(|other| other.since_ms <= row.since_ms);
             let stays = needed.contains(&row.path) || (self.catalog.get(&row.path)?.is_none() && older());
             if !stays {
                 let approved = row.work == Work::Gone { approved: true };
-                asked.push((row.path, Have::Gone { approved }));
+                asked.push_back((row.path, Have::Gone { approved }));
             }
         }
-        let paths = asked.iter().map(|(path, _)| path.clone()).collect();
-        Ok((self.plan(asked, self.for_one(replica)?)?, paths))
+        let mut paths: Vec<_> = asked.iter().map(|(path, _)| path.clone()).collect();
+        let steps = self.plan(&mut asked, self.for_one(replica)?)?;
+        paths.truncate(paths.len() - asked.len());
+        Ok((steps, paths))
     }
 
     /// The steps that use a large file which has reached a replica beside the batches.
@@ -263,7 +228,8 @@ impl Planner {
         self.with_plan(mood, |plan| plan.shipped(path, content, stream, torn))
     }
 
-    fn plan(&mut self, asked: impl IntoIterator<Item = Asked>, mood: Mood) -> Result<Vec<Step>> {
+    /// Plans paths from the front of `asked`, as many as fit in one batch.
+    fn plan(&mut self, asked: &mut VecDeque<Asked>, mood: Mood) -> Result<Vec<Step>> {
         if mood != Mood::DryRun {
             self.check_source()?;
         }

@@ -80,11 +80,11 @@ pub(crate) fn entry(stat: &Stat, hash: Option<Hash>, target: &[u8], xattrs: Xatt
     }
 }
 
-/// Reads the entry `name` of `dir`.
-pub(crate) fn read(dir: &Dir, name: &Name) -> Found {
-    let mut last = None;
+/// Reads the entry `name` of `dir`, which was `stat` a moment ago.
+pub(crate) fn read(dir: &Dir, name: &Name, stat: Stat) -> Found {
+    let (mut last, mut known) = (None, Some(stat));
     for _ in 0..ATTEMPTS {
-        match read_once(dir, name) {
+        match read_once(dir, name, known.take()) {
             Ok(Found::Moving(content)) => last = Some(content),
             Ok(found) => return found,
             Err(error) if error.is_gone() => return Found::Gone,
@@ -94,9 +94,11 @@ pub(crate) fn read(dir: &Dir, name: &Name) -> Found {
     last.map_or(Found::Gone, Found::Moving)
 }
 
-fn read_once(dir: &Dir, name: &Name) -> Result<Found, Error> {
+/// What was known of the name only says how to read it: what counts is the stat data of what was opened.
+fn read_once(dir: &Dir, name: &Name, known: Option<Stat>) -> Result<Found, Error> {
     let began = Clock::coarse_now();
-    let Some(stat) = dir.stat(name)? else { return Ok(Found::Gone) };
+    let known = known.filter(|known| known.kind == Kind::File && known.size <= INLINE_BYTES_MAX);
+    let Some(stat) = known.map_or_else(|| dir.stat(name), |known| Ok(Some(known)))? else { return Ok(Found::Gone) };
     if stat.kind != Kind::File {
         return read_special(dir, name, stat, began);
     }

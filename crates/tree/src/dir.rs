@@ -90,7 +90,7 @@ impl Dir {
 
     /// The replicated attributes of the directory itself.
     pub fn xattrs_self(&self) -> Result<Xattrs> {
-        xattr::read(&xattr::Via::handle(self.fd.as_fd()), &|| self.path.clone())
+        xattr::read(&xattr::Via::Open(self.fd.as_fd()), &|| self.path.clone())
     }
 
     /// Opens a regular file for reading, without moving its access time where that is permitted.
@@ -118,12 +118,12 @@ impl Dir {
         if (found.inode, found.kind) != (now.inode, now.kind) {
             return Err(Error::Replaced { path });
         }
-        metadata::apply(handle.as_fd(), &path, wanted, ownership)
+        metadata::apply(sys::Handle::Place(handle.as_fd()), &path, wanted, ownership)
     }
 
     /// The same for the directory itself.
     pub fn set_metadata_self(&self, wanted: &Metadata, ownership: Ownership) -> Result<()> {
-        metadata::apply(self.fd.as_fd(), &self.path, wanted, ownership)
+        metadata::apply(sys::Handle::Open(self.fd.as_fd()), &self.path, wanted, ownership)
     }
 
     /// Removes a name; a directory must be empty. That it is gone already is fine.

@@ -4,11 +4,11 @@
 //! the group bits, and a mode without write permission would keep an owner without privileges from setting attributes);
 //! times last. What is equal already costs no call and does not move the ctime.
 
+use crate::sys::Handle;
 use crate::{Error, Result, sys, xattr};
 use fulmar_model::{Kind, RelPath, Stat, Timestamp, Xattrs};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
-use std::os::fd::BorrowedFd;
 
 /// What a path shall have besides its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +36,15 @@ pub enum Ownership {
 
 pub(crate) const OWNER_MAY_WRITE: u16 = 0o200;
 
-/// Makes the inode behind `handle` (an `O_PATH` handle will do) have the metadata wanted.
-pub(crate) fn apply(handle: BorrowedFd<'_>, path: &RelPath, wanted: &Metadata, ownership: Ownership) -> Result<()> {
-    let mut now = sys::stat_handle(handle, path)?;
+/// Makes the inode behind `handle` have the metadata wanted.
+pub(crate) fn apply(handle: Handle<'_>, path: &RelPath, wanted: &Metadata, ownership: Ownership) -> Result<()> {
+    let mut now = sys::stat_handle(handle.fd(), path)?;
     if ownership == Ownership::Keep && (now.uid, now.gid) != (wanted.uid, wanted.gid) {
         set_owner(handle, path, wanted)?;
-        now = sys::stat_handle(handle, path)?;
+        now = sys::stat_handle(handle.fd(), path)?;
     }
     if set_xattrs(handle, path, &now, wanted, ownership)? {
-        now = sys::stat_handle(handle, path)?;
+        now = sys::stat_handle(handle.fd(), path)?;
     }
     // Permissions of a symlink mean nothing and cannot be set.
     if now.kind != Kind::Symlink && now.mode != wanted.mode & 0o7777 {
@@ -56,24 +56,18 @@ pub(crate) fn apply(handle: BorrowedFd<'_>, path: &RelPath, wanted: &Metadata, o
     Ok(())
 }
 
-fn set_owner(handle: BorrowedFd<'_>, path: &RelPath, wanted: &Metadata) -> Result<()> {
+fn set_owner(handle: Handle<'_>, path: &RelPath, wanted: &Metadata) -> Result<()> {
     let failed = |source| Error::SetOwner { path: path.clone(), uid: wanted.uid, gid: wanted.gid, source };
     // To chown this number means "leave it", and no file can have it.
     if wanted.uid == u32::MAX || wanted.gid == u32::MAX {
         return Err(failed(Errno::INVAL));
     }
     let (uid, gid) = (Uid::from_raw(wanted.uid), Gid::from_raw(wanted.gid));
-    rustix::fs::chownat(handle, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH).map_err(failed)
+    rustix::fs::chownat(handle.fd(), c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH).map_err(failed)
 }
 
 /// Says whether anything was changed, possibly the mode among it.
-fn set_xattrs(
-    handle: BorrowedFd<'_>,
-    path: &RelPath,
-    now: &Stat,
-    wanted: &Metadata,
-    ownership: Ownership,
-) -> Result<bool> {
+fn set_xattrs(handle: Handle<'_>, path: &RelPath, now: &Stat, wanted: &Metadata, ownership: Ownership) -> Result<bool> {
     let via = xattr::Via::handle(handle);
     match xattr::apply(&via, path, &wanted.xattrs, ownership) {
         // The kernel asks for write permission even from the owner of a read-only file.
@@ -93,18 +87,22 @@ fn set_xattrs(
     }
 }
 
-pub(crate) fn set_mode(handle: BorrowedFd<'_>, path: &RelPath, mode: u16) -> Result<()> {
-    rustix::fs::chmodat(CWD, sys::proc_path(handle), Mode::from_raw_mode(u32::from(mode)), AtFlags::empty())
-        .map_err(|source| Error::SetMode { path: path.clone(), mode, source })
+pub(crate) fn set_mode(handle: Handle<'_>, path: &RelPath, mode: u16) -> Result<()> {
+    let bits = Mode::from_raw_mode(u32::from(mode));
+    let done = match handle {
+        Handle::Open(fd) => rustix::fs::fchmod(fd, bits),
+        Handle::Place(fd) => rustix::fs::chmodat(CWD, sys::proc_path(fd), bits, AtFlags::empty()),
+    };
+    done.map_err(|source| Error::SetMode { path: path.clone(), mode, source })
 }
 
-fn set_mtime(handle: BorrowedFd<'_>, path: &RelPath, mtime: Timestamp) -> Result<()> {
+fn set_mtime(handle: Handle<'_>, path: &RelPath, mtime: Timestamp) -> Result<()> {
     // Clamped once more: numbers above the range of nanoseconds have meanings of their own to this call.
     let mtime = Timestamp::new(mtime.seconds, mtime.nanos);
     let times = Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanos.into() },
     };
-    rustix::fs::utimensat(handle, c"", &times, AtFlags::EMPTY_PATH)
+    rustix::fs::utimensat(handle.fd(), c"", &times, AtFlags::EMPTY_PATH)
         .map_err(|source| Error::SetTimes { path: path.clone(), source })
 }

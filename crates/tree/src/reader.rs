@@ -85,7 +85,7 @@ impl Reader {
 
     /// The replicated attributes of the open file.
     pub fn xattrs(&self) -> Result<Xattrs> {
-        xattr::read(&xattr::Via::handle(self.fd.as_fd()), &|| self.path.clone())
+        xattr::read(&xattr::Via::Open(self.fd.as_fd()), &|| self.path.clone())
     }
 
     /// Reads what is left, and gives the hash of the content and the file as it is now. The hash is that of the file only

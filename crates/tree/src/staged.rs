@@ -39,9 +39,16 @@ impl Staged {
         self.stage.at(&self.name)
     }
 
+    fn handle(&self) -> sys::Handle<'_> {
+        match self.made {
+            Made::File | Made::Directory => sys::Handle::Open(self.fd.as_fd()),
+            Made::Node | Made::Link => sys::Handle::Place(self.fd.as_fd()),
+        }
+    }
+
     /// Gives it its final metadata.
     pub fn set_metadata(&self, wanted: &Metadata, ownership: Ownership) -> Result<()> {
-        metadata::apply(self.fd.as_fd(), &self.path(), wanted, ownership)
+        metadata::apply(self.handle(), &self.path(), wanted, ownership)
     }
 
     /// Looks at it, by the handle held: after publishing it would be the published thing.
@@ -98,9 +105,9 @@ impl Staged {
     /// changes). RACE: for a moment it is visible with a mode that lets its owner write.
     fn rename_read_only(&self, dir: &Dir, name: &Name, replace: Replace) -> Result<()> {
         let mode = self.stat()?.mode;
-        metadata::set_mode(self.fd.as_fd(), &self.path(), mode | OWNER_MAY_WRITE)?;
+        metadata::set_mode(self.handle(), &self.path(), mode | OWNER_MAY_WRITE)?;
         self.stage.rename_to(&self.name, dir, name, replace)?;
-        metadata::set_mode(self.fd.as_fd(), &dir.at(name), mode)
+        metadata::set_mode(self.handle(), &dir.at(name), mode)
     }
 }
 

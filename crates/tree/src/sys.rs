@@ -102,6 +102,24 @@ fn time(from: StatxTimestamp) -> Timestamp {
     Timestamp::new(from.tv_sec, from.tv_nsec)
 }
 
+/// An inode that is held, and what the kernel takes the handle for.
+#[derive(Clone, Copy)]
+pub(crate) enum Handle<'a> {
+    /// Opened with `O_PATH`.
+    Place(BorrowedFd<'a>),
+    /// Opened for reading or writing: every call takes it, without a way through `/proc`.
+    Open(BorrowedFd<'a>),
+}
+
+impl<'a> Handle<'a> {
+    /// For calls that take either.
+    pub(crate) fn fd(self) -> BorrowedFd<'a> {
+        match self {
+            Self::Place(fd) | Self::Open(fd) => fd,
+        }
+    }
+}
+
 /// A path that leads to what the handle holds, for the calls that refuse an `O_PATH` handle (chmod, xattrs). Following
 /// it ends at the handle even if that is a symlink.
 pub(crate) fn proc_path(handle: BorrowedFd<'_>) -> Vec<u8> {

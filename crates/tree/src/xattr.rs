@@ -1,6 +1,7 @@
 //! Extended attributes: which are replicated, how they are read, compared and set. POSIX ACLs and file capabilities are
 //! attributes to the kernel and are carried as the bytes it keeps.
 
+use crate::sys::Handle;
 use crate::{Error, Ownership, Result, sys};
 use fulmar_model::{Name, RelPath, XattrDigest, Xattrs};
 use rustix::fs::XattrFlags;
@@ -50,14 +51,16 @@ pub fn digest(xattrs: &Xattrs) -> XattrDigest {
 }
 
 /// How an inode is reached: these calls take no `O_PATH` handle and no directory handle.
-pub(crate) enum Via {
+pub(crate) enum Via<'a> {
     /// A name in a held directory, itself if it is a symlink.
     Name(Vec<u8>),
-    /// What a handle holds.
-    Handle(Vec<u8>),
+    /// What an `O_PATH` handle holds.
+    Place(Vec<u8>),
+    /// What is open.
+    Open(BorrowedFd<'a>),
 }
 
-impl Via {
+impl<'a> Via<'a> {
     pub(crate) fn name(dir: BorrowedFd<'_>, name: &Name) -> Self {
         let mut path = sys::proc_path(dir);
         path.push(b'/');
@@ -65,41 +68,48 @@ impl Via {
         Self::Name(path)
     }
 
-    pub(crate) fn handle(handle: BorrowedFd<'_>) -> Self {
-        Self::Handle(sys::proc_path(handle))
+    pub(crate) fn handle(handle: Handle<'a>) -> Self {
+        match handle {
+            Handle::Place(fd) => Self::Place(sys::proc_path(fd)),
+            Handle::Open(fd) => Self::Open(fd),
+        }
     }
 
     fn list(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
         match self {
             Self::Name(path) => rustix::fs::llistxattr(path, buffer),
-            Self::Handle(path) => rustix::fs::listxattr(path, buffer),
+            Self::Place(path) => rustix::fs::listxattr(path, buffer),
+            Self::Open(fd) => rustix::fs::flistxattr(fd, buffer),
         }
     }
 
     fn get(&self, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize> {
         match self {
             Self::Name(path) => rustix::fs::lgetxattr(path, name, buffer),
-            Self::Handle(path) => rustix::fs::getxattr(path, name, buffer),
+            Self::Place(path) => rustix::fs::getxattr(path, name, buffer),
+            Self::Open(fd) => rustix::fs::fgetxattr(fd, name, buffer),
         }
     }
 
     fn set(&self, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
         match self {
             Self::Name(path) => rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()),
-            Self::Handle(path) => rustix::fs::setxattr(path, name, value, XattrFlags::empty()),
+            Self::Place(path) => rustix::fs::setxattr(path, name, value, XattrFlags::empty()),
+            Self::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
         }
     }
 
     fn remove(&self, name: &[u8]) -> rustix::io::Result<()> {
         match self {
             Self::Name(path) => rustix::fs::lremovexattr(path, name),
-            Self::Handle(path) => rustix::fs::removexattr(path, name),
+            Self::Place(path) => rustix::fs::removexattr(path, name),
+            Self::Open(fd) => rustix::fs::fremovexattr(fd, name),
         }
     }
 }
 
 /// The replicated attributes. One that vanishes while they are read is left out. `path` is for messages.
-pub(crate) fn read(via: &Via, path: &dyn Fn() -> RelPath) -> Result<Xattrs> {
+pub(crate) fn read(via: &Via<'_>, path: &dyn Fn() -> RelPath) -> Result<Xattrs> {
     let names = match fit(|buffer| via.list(buffer)) {
         Ok(names) => names,
         // This file system has none.
@@ -133,7 +143,7 @@ fn fit(call: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Res
 
 /// Makes the replicated attributes equal to `wanted`; says whether any call was needed. With [`Ownership::Skip`] those
 /// that need privileges are left as they are. Removes first, because the space for attributes is small.
-pub(crate) fn apply(via: &Via, path: &RelPath, wanted: &Xattrs, ownership: Ownership) -> Result<bool> {
+pub(crate) fn apply(via: &Via<'_>, path: &RelPath, wanted: &Xattrs, ownership: Ownership) -> Result<bool> {
     let concerns = |name: &[u8]| is_replicated(name) && (ownership == Ownership::Keep || !is_privileged(name));
     let have = read(via, &|| path.clone())?;
     let mut touched = false;

@@ -13,7 +13,7 @@ use super::Until;
 use super::flight::Errand;
 use super::visit::{ASKED_MAX, Visit};
 use crate::Result;
-use crate::planner::BATCH_CHANGES;
+use crate::plan::BATCH_CHANGES;
 use fulmar_model::{RelPath, Seq};
 use fulmar_store::{Outstanding, Work};
 use std::collections::HashSet;
