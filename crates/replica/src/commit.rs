@@ -1,5 +1,8 @@
-//! Batches, one after the other: staged data durable → intents durable → apply in order → directories durable → catalog and
-//! position in one commit → answer. While this goes on, the stager fills the next batch.
+//! Batches, one after the other: intents written → staged data and intents durable → apply in order → directories durable →
+//! catalog and position in one commit → answer when that is durable. While this goes on, the stager fills the next batch.
+//!
+//! The sync that makes the next batch's stage durable covers the commit before it. So where a batch is waiting already, the
+//! answer to the one before goes out after that sync; where none is, the commit is made durable by itself.
 //!
 //! The committer is the only one who changes the tree and the store.
 
@@ -10,7 +13,7 @@ use fulmar_link::{Lane, Sender};
 use fulmar_model::{Durability, LinkGroup, Outcome, QueueId, Record, RelPath};
 use fulmar_store::Intent;
 use fulmar_wire::{FromReplica, Operation};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 
 /// Up to this many files or directories are synced one by one; beyond it one `syncfs` is cheaper (measured on ext4: an
 /// fsync costs about as much as the journal commit it causes, a syncfs about ten).
@@ -38,14 +41,28 @@ pub(crate) struct Committer {
     pub(crate) queue: QueueId,
     pub(crate) jobs: Receiver<Job>,
     pub(crate) answers: Sender,
+    /// To the batch before, whose commit is not known to be durable.
+    pub(crate) owed: Option<FromReplica>,
 }
 
 impl Committer {
     /// Runs until everybody who could send a job is gone.
     pub(crate) fn run(mut self) -> Result<()> {
-        while let Ok(job) = self.jobs.recv() {
+        loop {
+            let waiting = match self.jobs.try_recv() {
+                Err(TryRecvError::Empty) => {
+                    self.settle()?;
+                    self.jobs.recv().ok()
+                }
+                other => other.ok(),
+            };
+            let Some(job) = waiting else { break };
             let answer = match job {
-                Job::Batch(batch) => self.batch(batch)?,
+                Job::Batch(batch) => {
+                    let answer = self.batch(batch)?;
+                    self.owed = Some(answer);
+                    continue;
+                }
                 Job::Extra(paths) => {
                     self.extra(&paths)?;
                     continue;
@@ -53,10 +70,36 @@ impl Committer {
                 Job::Listed => FromReplica::Compared { extras: self.count_extras()? },
                 Job::Extras { after } => self.extras(after.as_ref())?,
             };
-            self.answers.send_blocking(Lane::Urgent, answer.encode()?)?;
+            self.settle()?;
+            self.answer(&answer)?;
         }
+        self.settle()?;
         self.applier.store.checkpoint()?;
         Ok(())
+    }
+
+    fn answer(&self, answer: &FromReplica) -> Result<()> {
+        Ok(self.answers.send_blocking(Lane::Urgent, answer.encode()?)?)
+    }
+
+    /// Makes the last batch's commit durable, and answers it.
+    fn settle(&mut self) -> Result<()> {
+        if self.owed.is_some() {
+            self.flush()?;
+        }
+        self.durable()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        match self.durability {
+            Durability::None => Ok(()),
+            Durability::Batch | Durability::Each => Ok(self.applier.store.flush()?),
+        }
+    }
+
+    /// The last batch's commit is durable.
+    fn durable(&mut self) -> Result<()> {
+        self.owed.take().map_or(Ok(()), |answer| self.answer(&answer))
     }
 
     fn extra(&mut self, paths: &[RelPath]) -> Result<()> {
@@ -97,9 +140,10 @@ impl Committer {
     }
 
     fn batch(&mut self, batch: Batch) -> Result<FromReplica> {
-        let Batch { number, position, mut operations } = batch;
-        self.sync_staged(&mut operations)?;
+        let Batch { number, position, operations } = batch;
         self.intend(&operations)?;
+        self.sync_staged(&operations)?;
+        self.durable()?;
         self.applier.store.begin()?;
         let mut outcomes = Vec::new();
         for (index, prepared) in operations.into_iter().enumerate() {
@@ -122,15 +166,19 @@ impl Committer {
     }
 
     /// Content and metadata of staged files are on disk before a rename makes them visible: otherwise a power cut leaves
-    /// an empty file under the final name.
-    fn sync_staged(&self, operations: &mut [Prepared]) -> Result<()> {
+    /// an empty file under the final name. So are the intents, and with them every commit before.
+    fn sync_staged(&mut self, operations: &[Prepared]) -> Result<()> {
         // Large files were synced by the chunk writer; another fsync of a clean file costs next to nothing.
         let staged = || operations.iter().filter_map(|prepared| prepared.staged.as_ref());
         let count = staged().count();
         match self.durability {
             Durability::None => {}
+            // The store is on the tree's file system.
             Durability::Batch if count > SINGLE_SYNCS_MAX => self.applier.tree.sync()?,
-            Durability::Batch | Durability::Each => staged().try_for_each(fulmar_tree::Staged::sync)?,
+            Durability::Batch | Durability::Each => {
+                staged().try_for_each(fulmar_tree::Staged::sync)?;
+                self.flush()?;
+            }
         }
         Ok(())
     }

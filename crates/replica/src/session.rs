@@ -142,6 +142,7 @@ impl Crew {
             queue: hello.queue,
             jobs: jobs_end,
             answers: answers.clone(),
+            owed: None,
         };
         let threads = vec![
             spawn("fulmar-compare", alive.clone(), move || comparer.run())?,

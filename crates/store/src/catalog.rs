@@ -16,6 +16,7 @@ use crate::record::{self, record_columns, record_excluded};
 use crate::schema::{self, Layout};
 use fulmar_model::{Kind, Record, RelPath, Timestamp};
 use rusqlite::{Connection, params};
+use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -157,6 +158,15 @@ impl Catalog {
     /// Writes the log into the file and cuts the log; for idle moments.
     pub fn checkpoint(&mut self) -> Result<()> {
         open::checkpoint(&self.connection).at(&self.path)
+    }
+
+    /// The write-ahead log; `None` where nothing is ever on disk.
+    pub(crate) fn open_log(&self) -> Result<Option<File>> {
+        if self.in_memory {
+            return Ok(None);
+        }
+        let path = open::with_suffix(&self.path, "-wal");
+        File::open(&path).map(Some).map_err(|source| Error::Flush { path, source })
     }
 
     /// Whether `begin` was called and neither `commit` nor `rollback` since.

@@ -66,6 +66,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// What was committed cannot be made durable.
+    #[error("cannot sync {}", shown(path))]
+    Flush {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A statement failed for a reason outside the file: no space, no permission, no memory.
     #[error("cannot read or write {}", shown(path))]
     Access {

@@ -258,7 +258,7 @@ fn set_aside_before(path: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(OsStr::new(suffix));
     PathBuf::from(OsString::from_vec(name.into_vec()))

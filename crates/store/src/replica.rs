@@ -1,8 +1,10 @@
 //! What a replica keeps: the catalog of what it applied, how far it followed which queue, what it is about to make
 //! visible, paths the primary does not have, and the list of its quarantine. One file, so that one commit covers all.
 //!
-//! Order of a batch: `intend` (durable) → renames in the tree → `begin`, catalog, `set_position`, `clear_intents`,
-//! `commit`. After a crash between the first and the last, the intents tell our own work from foreign edits.
+//! Order of a batch: `intend` → durable → renames in the tree → `begin`, catalog, `set_position`, `clear_intents`,
+//! `commit` → durable. After a crash between the first and the last, the intents tell our own work from foreign edits.
+//! What makes it durable is the caller's choice: `flush`, or a sync of the whole file system that the file is on. Commits
+//! become durable in their order: a later one never without those before it.
 
 use crate::catalog::Catalog;
 use crate::column::{self, bits, clamp, limit, unbits};
@@ -12,6 +14,7 @@ use crate::record::{self, record_columns};
 use crate::schema;
 use fulmar_model::{QueueId, Record, RelPath, Seq};
 use rusqlite::{OptionalExtension, params};
+use std::fs::File;
 use std::path::Path;
 
 /// What is about to be visible at a path.
@@ -40,21 +43,23 @@ pub struct Quarantined {
     pub why: u8,
 }
 
-/// The store of one replica: store.db in its private directory, on disk with every commit.
+/// The store of one replica: store.db in its private directory.
 pub struct ReplicaStore {
     catalog: Catalog,
+    /// The write-ahead log, once it was synced; it stays the same file as long as the store is open.
+    log: Option<File>,
 }
 
 impl ReplicaStore {
     /// Opens or creates the file.
     pub fn open(path: &Path) -> Result<(Self, Opened)> {
-        let (catalog, opened) = Catalog::open_as(path, Sync::Full, &schema::REPLICA)?;
-        Ok((Self { catalog }, opened))
+        let (catalog, opened) = Catalog::open_as(path, Sync::Normal, &schema::REPLICA)?;
+        Ok((Self { catalog, log: None }, opened))
     }
 
     /// A store that ends with the process.
     pub fn in_memory() -> Result<Self> {
-        Ok(Self { catalog: Catalog::in_memory_as(&schema::REPLICA)? })
+        Ok(Self { catalog: Catalog::in_memory_as(&schema::REPLICA)?, log: None })
     }
 
     /// What was applied at each path.
@@ -72,7 +77,7 @@ impl ReplicaStore {
         self.catalog.begin()
     }
 
-    /// Makes everything since `begin` durable.
+    /// Ends it: everything since `begin` is there, and durable with the next `flush`.
     pub fn commit(&mut self) -> Result<()> {
         self.catalog.commit()
     }
@@ -111,7 +116,20 @@ impl ReplicaStore {
         self.run("DELETE FROM position", [])
     }
 
-    /// Notes what is about to become visible. Durable when it returns, so no transaction may be open.
+    /// Makes every commit so far durable.
+    pub fn flush(&mut self) -> Result<()> {
+        let Self { catalog, log } = self;
+        let file = match log {
+            Some(file) => file,
+            None => match catalog.open_log()? {
+                Some(file) => log.insert(file),
+                None => return Ok(()),
+            },
+        };
+        file.sync_data().map_err(|source| Error::Flush { path: catalog.path.clone(), source })
+    }
+
+    /// Notes what is about to become visible, as a transaction of its own.
     pub fn intend(&mut self, intents: &[Intent]) -> Result<()> {
         if self.catalog.has_begun() {
             return Err(Error::InTransaction { path: self.catalog.path.clone() });

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,6 +43,23 @@ pub fn assert_equal_except(source: &Path, replica: &Path, excluded: &[&str]) {
     let lines = differences_except(source, replica, excluded);
     let shown = lines.iter().take(40).map(|line| format!("\n  {line}")).collect::<String>();
     assert!(lines.is_empty(), "{} differences between {source:?} and {replica:?}:{shown}", lines.len());
+}
+
+/// The path of a regular file that a line of [`differences`] is about.
+pub fn file_of(line: &str) -> Option<PathBuf> {
+    let (what, path) = line.split_at_checked(12)?;
+    if what.as_bytes().get(1) != Some(&b'f') {
+        return None;
+    }
+    // rsync shows a byte that it does not like as \#ooo.
+    let (mut bytes, mut rest) = (Vec::new(), path);
+    while let Some(at) = rest.find("\\#") {
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
+        bytes.push(u8::from_str_radix(rest.get(at + 2..at + 5)?, 8).ok()?);
+        rest = rest.get(at + 5..)?;
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Some(PathBuf::from(OsString::from_vec(bytes)))
 }
 
 /// Every set of names that share an inode, as paths relative to `root`; the private directory aside.
@@ -108,6 +126,15 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_line_tells_which_file_it_is_about() {
+        let path = |line| file_of(line).map(|path| path.into_os_string().into_vec());
+        assert_eq!(path(r">fcst...... a/b \#303\#134#x").as_deref(), Some(&b"a/b \xc3\\#x"[..]));
+        assert_eq!(path(".f........x name").as_deref(), Some(&b"name"[..]));
+        assert_eq!(path(".d..t...... a/"), None);
+        assert_eq!(path("*deleting   a"), None);
+    }
 
     /// Two equal trees with one file, one directory and one pair of names.
     fn pair() -> (tempfile::TempDir, PathBuf, PathBuf) {

@@ -12,11 +12,12 @@ mod metadata;
 mod moves;
 mod names;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Seek};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::Random;
@@ -71,6 +72,8 @@ pub struct Life {
     since_walk: usize,
     counter: u64,
     history: Vec<String>,
+    /// Inodes that were given a further name, and the most names each had.
+    linked: BTreeMap<u64, u64>,
 }
 
 type Act = fn(&mut Life) -> io::Result<String>;
@@ -139,6 +142,7 @@ impl Life {
             since_walk: WALK_EVERY,
             counter: 0,
             history: Vec::new(),
+            linked: BTreeMap::new(),
         }
     }
 
@@ -162,6 +166,15 @@ impl Life {
     /// The steps whose words contain `text`: what happened to one name.
     pub fn history_of(&self, text: &str) -> Vec<&String> {
         self.history.iter().filter(|line| line.contains(text)).collect()
+    }
+
+    /// Whether the inode at `path` had a name that is gone. What was written through a name that was made and removed
+    /// between two looks is told of that name only, and nobody can know any more which other names it concerned.
+    pub fn lost_a_name(&self, path: &Path) -> bool {
+        let Ok(stat) = self.at(path).symlink_metadata() else { return false };
+        let walk = walkdir::WalkDir::new(&self.root).into_iter().filter_map(Result::ok);
+        let names = walk.filter(|entry| entry.metadata().is_ok_and(|other| other.ino() == stat.ino())).count();
+        self.linked.get(&stat.ino()).is_some_and(|most| *most > names as u64)
     }
 
     fn step(&mut self) {

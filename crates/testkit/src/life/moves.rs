@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
@@ -152,6 +153,9 @@ pub fn link(life: &mut Life) -> io::Result<String> {
     let path = if life.random.chance(90) { life.some_file()? } else { life.some(MOVABLE)? };
     let to = life.fresh();
     fs::hard_link(life.at(&path), life.at(&to))?;
+    let stat = life.at(&to).symlink_metadata()?;
+    let most = life.linked.entry(stat.ino()).or_default();
+    *most = stat.nlink().max(*most);
     life.know(&to, Kind::File);
     life.since_walk = super::WALK_EVERY;
     Ok(format!("link {} as {}", words(&path), words(&to)))
