@@ -283,7 +283,7 @@ impl Applier {
     fn directory(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs) -> Step {
         let (dir, name) = self.place(path)?;
         match dir.stat(&name)? {
-            Some(now) if now.kind == Kind::Directory => self.set(&dir, &name, path, &now, entry, xattrs),
+            Some(now) if now.kind == Kind::Directory => self.set_directory(&dir, &name, path, &now, entry, xattrs),
             other => {
                 let staged = self.stage.directory()?;
                 staged
@@ -309,7 +309,30 @@ impl Applier {
         if now.kind != entry.node.kind() {
             return Err(NEED_CONTENT);
         }
-        self.set(&dir, &name, path, &now, entry, xattrs)
+        match now.kind {
+            Kind::Directory => self.set_directory(&dir, &name, path, &now, entry, xattrs),
+            _ => self.set(&dir, &name, path, &now, entry, xattrs),
+        }
+    }
+
+    /// Sets metadata on a directory that is there. Where it stood for another one of the primary's, what is in it is
+    /// that one's: whatever should have taken its place meanwhile may have failed here.
+    fn set_directory(
+        &mut self,
+        dir: &Dir,
+        name: &Name,
+        path: &RelPath,
+        now: &Stat,
+        entry: &Entry,
+        xattrs: &Xattrs,
+    ) -> Step {
+        let record = self.store.catalog().get(path)?.filter(|record| record.stat.inode == now.inode);
+        self.set(dir, name, path, now, entry, xattrs)?;
+        if record.is_some_and(|record| record.group.is_some() && record.group != entry.group) {
+            let depth = u16::try_from(path.depth()).unwrap_or(u16::MAX);
+            return Err(Stop::Outcome(Outcome::NeedCompare { depth }));
+        }
+        Ok(())
     }
 
     fn rename(&mut self, from: &RelPath, to: &RelPath, entry: &Entry, xattrs: &Xattrs) -> Step {

@@ -1,0 +1,89 @@
+//! A replica at work for a primary that is played here, at the near end of a link in memory.
+
+use fulmar_link::{Lane, Link, pair};
+use fulmar_model::{
+    DeletePolicy, Durability, Entry, Id, LinkGroup, Node, Outcome, QueueId, RelPath, ReplicaId, Term, Timestamp,
+    TreeId, XattrDigest, Xattrs,
+};
+use fulmar_replica::{Options, serve};
+use fulmar_wire::{Content, FromPrimary, FromReplica, Hello, Operation};
+use std::path::Path;
+
+const OPTIONS: Options = Options { fresh: ReplicaId(Id([7; 16])), boot: Id([8; 16]), clock: || 0, privileged: false };
+
+/// Says hello to a replica at `root`.
+async fn visit(root: &Path) -> Link {
+    let (mut near, far) = pair();
+    let root = root.to_owned();
+    tokio::spawn(async move {
+        // The end of the link is how a test ends.
+        let _ = serve(root, far, OPTIONS).await;
+    });
+    let hello = Hello {
+        tree: TreeId(Id([1; 16])),
+        term: Term(1),
+        queue: QueueId(Id([2; 16])),
+        boot: Id([3; 16]),
+        ancestors: Vec::new(),
+        source: Box::from(&b"/source"[..]),
+        adopt: false,
+        dry_run: false,
+        durability: Durability::Batch,
+        delete: DeletePolicy::Quarantine,
+    };
+    say(&mut near, FromPrimary::Hello(hello)).await;
+    assert!(matches!(hear(&mut near).await, FromReplica::Welcome(_)));
+    near
+}
+
+async fn say(link: &mut Link, what: FromPrimary) {
+    link.sender.send(Lane::Urgent, what.encode().expect("it fits a frame")).await.expect("the replica listens");
+}
+
+async fn hear(link: &mut Link) -> FromReplica {
+    let frame = link.receiver.receive().await.expect("the replica speaks");
+    FromReplica::decode(frame.body()).expect("it can be understood")
+}
+
+/// Has one batch carried out; gives what did not go well.
+async fn batch(link: &mut Link, number: u64, operations: Vec<Operation>) -> Vec<(u32, Outcome)> {
+    for operation in operations {
+        say(link, FromPrimary::Operate(operation)).await;
+    }
+    say(link, FromPrimary::Commit { batch: number, position: None }).await;
+    match hear(link).await {
+        FromReplica::Committed { batch, outcomes, .. } if batch == number => outcomes,
+        other => panic!("not an answer to batch {number}: {other:?}"),
+    }
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse(text.as_bytes()).expect("a path")
+}
+
+fn entry(node: Node, group: Option<u64>) -> Entry {
+    let mtime = Timestamp::new(1_700_000_000, 5);
+    Entry { node, mode: 0o755, uid: 0, gid: 0, mtime, xattrs: XattrDigest::default(), group: group.map(LinkGroup) }
+}
+
+/// A directory which is `inode` on the primary.
+fn directory(at: &str, inode: u64) -> Operation {
+    let entry = entry(Node::Directory, Some(inode));
+    Operation::Put { path: path(at), entry, xattrs: Xattrs::default(), content: Content::None }
+}
+
+fn fifo(at: &str) -> Operation {
+    Operation::Put { path: path(at), entry: entry(Node::Fifo, None), xattrs: Xattrs::default(), content: Content::None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_stands_for_another_one_is_compared() {
+    let place = tempfile::tempdir().expect("a directory");
+    let mut link = visit(&place.path().join("replica")).await;
+    let first = vec![directory("a", 10), directory("a/d", 11), fifo("a/d/stale")];
+    assert_eq!(batch(&mut link, 1, first).await, []);
+    assert_eq!(batch(&mut link, 2, vec![directory("a/d", 11)]).await, [], "the same directory again");
+    let another = batch(&mut link, 3, vec![directory("a/d", 12)]).await;
+    assert_eq!(another, [(0, Outcome::NeedCompare { depth: 2 })], "what is in it is the other's");
+    assert_eq!(batch(&mut link, 4, vec![directory("a/d", 12)]).await, [], "it is known by its number from then on");
+}
