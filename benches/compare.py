@@ -23,18 +23,21 @@ from pathlib import Path
 import ground
 import large
 import live
+import process
 import table
 import trees
 from peers import Contenders
 from record import Record
 
 ROOT = Path(__file__).resolve().parent.parent
+STDOUT = Path("/dev/stdout")
 MEASURES = "abcdefghijk"
 
 
 def main():
     options = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    process.adopt_orphans()
     built = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
     build(["-p", "fulmar-tree", "--example", "bench"])
     if options.fulmar is None:
@@ -50,8 +53,15 @@ def main():
                 part.run(record, contenders, options)
         finally:
             # What was measured before a failure is worth its time.
-            show = table.as_json if options.json else table.markdown if options.markdown else table.text
-            print(show(record, options), flush=True)
+            report(record, options)
+    sys.exit(1 if record.failed else 0)
+
+
+def report(record, options):
+    print(table.text(record, options), flush=True)
+    for path, show in [(options.json, table.as_json), (options.markdown, table.markdown)]:
+        if path is not None:
+            path.write_text(show(record, options) + "\n")
 
 
 def parse():
@@ -63,8 +73,8 @@ def parse():
     parser.add_argument("--fulmar", type=Path, help="measure this program instead of building one")
     parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="where to work; a real disk with 20 GB free (default: %(default)s)")
     parser.add_argument("--sources", type=Path, help="keep the source trees here, and take them from here")
-    parser.add_argument("--json", action="store_true", help="print every sample")
-    parser.add_argument("--markdown", action="store_true", help="print the table for docs/performance.md")
+    parser.add_argument("--json", type=Path, nargs="?", const=STDOUT, metavar="FILE", help="every sample as JSON, by default behind the table")
+    parser.add_argument("--markdown", type=Path, nargs="?", const=STDOUT, metavar="FILE", help="the table for docs/performance.md")
     options = parser.parse_args()
     options.only = [word for word in options.only.replace(",", "")]
     unknown = set(options.only) - set(MEASURES)

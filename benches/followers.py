@@ -4,7 +4,6 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
@@ -59,7 +58,7 @@ def await_live(control, replicas, follower):
 def await_durable(control):
     answer = ask(control, {"version": 1, "command": "wait", "timeout_ms": WAIT_MS})
     if (answer or {}).get("answer") != "durable":
-        sys.exit(f"fulmar wait: {answer}")
+        raise process.Failed(f"fulmar wait: {answer}")
 
 
 def ask(control, request):
@@ -127,5 +126,5 @@ def deliver(contenders, source, replica, *options, seconds_max=900):
     command = [contenders.bench, "deliver", source, replica, *map(str, options)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds_max)
     if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}: {done.stderr}")
+        raise process.Failed(f"{' '.join(map(str, command))}: {done.stderr}")
     return json.loads(done.stdout)

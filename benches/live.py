@@ -7,7 +7,6 @@ whose own CPU seconds count for nobody.
 import os
 import random
 import shutil
-import sys
 import time
 from contextlib import contextmanager
 
@@ -80,9 +79,10 @@ def calm(record, contenders, options):
     for name, follow in followers_wanted(record, options, "f", candidates):
         mails = max(CALM_MAILS_MIN, int(CALM_MAILS * options.scale))
         mails = CALM_MAILS_SLOW if name.endswith("delay 1") else mails
-        with scene(contenders, mails) as (source, replica), follow(contenders, source, replica):
-            seen = followers.deliver(contenders, source, replica, "--calm", mails)
-        record.add("f", name, p50_ms=seen["p50_ms"], p99_ms=seen["p99_ms"], max_ms=seen["max_ms"])
+        with record.attempt("f", name):
+            with scene(contenders, mails) as (source, replica), follow(contenders, source, replica):
+                seen = followers.deliver(contenders, source, replica, "--calm", mails)
+            record.add("f", name, p50_ms=seen["p50_ms"], p99_ms=seen["p99_ms"], max_ms=seen["max_ms"])
 
 
 def load(record, contenders, options):
@@ -91,16 +91,21 @@ def load(record, contenders, options):
     candidates = {"fulmar": fulmar, "lsyncd, delay 0": lsyncd(0), "floor": followers.mirror}
     for rate in RATES:
         for name, follow in followers_wanted(record, options, f"g-{rate}", candidates):
-            with scene(contenders, int(rate * seconds)) as (source, replica), follow(contenders, source, replica) as follower:
-                before = process.tree_cpu_seconds(follower.pid)
-                words = ["--rate", rate, "--seconds", seconds, "--flagged", FLAGGED_PERCENT, "--drain", DRAIN_MAX_S]
-                seen = followers.deliver(contenders, source, replica, *words)
-                numbers = {"cpu_s": process.tree_cpu_seconds(follower.pid) - before}
-                if name == "fulmar":
-                    began = time.monotonic()
-                    followers.await_durable(contenders.ground.path / "control.sock")
-                    numbers |= {"durable_s": time.monotonic() - began, "peak_mib": process.high_water_kib(follower.pid) / 1024}
-            record.add(f"g-{rate}", name, **latency(seen), **numbers)
+            with record.attempt(f"g-{rate}", name):
+                at_rate(record, contenders, name, follow, rate, seconds)
+
+
+def at_rate(record, contenders, name, follow, rate, seconds):
+    with scene(contenders, int(rate * seconds)) as (source, replica), follow(contenders, source, replica) as follower:
+        before = process.tree_cpu_seconds(follower.pid)
+        words = ["--rate", rate, "--seconds", seconds, "--flagged", FLAGGED_PERCENT, "--drain", DRAIN_MAX_S]
+        seen = followers.deliver(contenders, source, replica, *words)
+        numbers = {"cpu_s": process.tree_cpu_seconds(follower.pid) - before}
+        if name == "fulmar":
+            began = time.monotonic()
+            followers.await_durable(contenders.ground.path / "control.sock")
+            numbers |= {"durable_s": time.monotonic() - began, "peak_mib": process.high_water_kib(follower.pid) / 1024}
+    record.add(f"g-{rate}", name, **latency(seen), **numbers)
 
 
 def behind_large(record, contenders, options):
@@ -108,23 +113,28 @@ def behind_large(record, contenders, options):
     size = int(LARGE_BYTES * options.scale)
     candidates = {"fulmar": remote(1), "lsyncd, delay 0": lsyncd(0)}
     for name, follow in followers_wanted(record, options, "h", candidates):
-        mails = 120 * SMALL_RATE
-        with scene(contenders, mails, more_bytes=size) as (source, replica):
-            beside = source.parent / "large"
-            choices = random.Random(5)
-            with open(beside, "wb") as file:
-                for start in range(0, size, large.PIECE_BYTES):
-                    file.write(choices.randbytes(min(large.PIECE_BYTES, size - start)))
-            os.sync()
-            with follow(contenders, source, replica) as follower:
-                before = process.tree_cpu_seconds(follower.pid)
-                beside.rename(source / "large")
-                words = ["--rate", SMALL_RATE, "--seconds", 120, "--until", "large", "--drain", DRAIN_MAX_S]
-                seen = followers.deliver(contenders, source, replica, *words)
-                cpu = process.tree_cpu_seconds(follower.pid) - before
-                if not (replica / "large").exists():
-                    sys.exit(f"{name}: the large file has not arrived")
-        record.add("h", name, **latency(seen), large_s=seen["published_s"], cpu_s=cpu)
+        with record.attempt("h", name):
+            beside_large(record, contenders, name, follow, size)
+
+
+def beside_large(record, contenders, name, follow, size):
+    mails = 120 * SMALL_RATE
+    with scene(contenders, mails, more_bytes=size) as (source, replica):
+        beside = source.parent / "large"
+        choices = random.Random(5)
+        with open(beside, "wb") as file:
+            for start in range(0, size, large.PIECE_BYTES):
+                file.write(choices.randbytes(min(large.PIECE_BYTES, size - start)))
+        os.sync()
+        with follow(contenders, source, replica) as follower:
+            before = process.tree_cpu_seconds(follower.pid)
+            beside.rename(source / "large")
+            words = ["--rate", SMALL_RATE, "--seconds", 120, "--until", "large", "--drain", DRAIN_MAX_S]
+            seen = followers.deliver(contenders, source, replica, *words)
+            cpu = process.tree_cpu_seconds(follower.pid) - before
+            if not (replica / "large").exists():
+                raise process.Failed(f"{name}: the large file has not arrived")
+    record.add("h", name, **latency(seen), large_s=seen["published_s"], cpu_s=cpu)
 
 
 def fan_out(record, contenders, options):
@@ -133,19 +143,24 @@ def fan_out(record, contenders, options):
     mails = int(FANOUT_RATE * seconds)
     for kind, follow in {"local": local, "piped": remote}.items():
         for replicas in [1, REPLICAS]:
-            with scene(contenders, mails, replicas) as (source, replica), follow(replicas)(contenders, source, replica) as follower:
-                own, all_ = process.cpu_seconds(follower.pid, children=False), process.tree_cpu_seconds(follower.pid)
-                words = ["--rate", FANOUT_RATE, "--seconds", seconds, "--flagged", FLAGGED_PERCENT, "--drain", DRAIN_MAX_S]
-                seen = followers.deliver(contenders, source, replica, *words)
-                followers.await_durable(contenders.ground.path / "control.sock")
-                numbers = {
-                    "primary_cpu_s": process.cpu_seconds(follower.pid, children=False) - own,
-                    "cpu_s": process.tree_cpu_seconds(follower.pid) - all_,
-                }
-                arrived = [sum(1 for part in ["new", "cur"] for _ in place.glob(f"user*/{part}/*")) for place in places(replica, replicas)]
-                if len(set(arrived)) != 1 or arrived[0] == 0:
-                    sys.exit(f"fulmar, {replicas} replicas: {arrived} files have arrived")
-            record.add("i", f"fulmar, {replicas} {kind}", **numbers, **latency(seen))
+            with record.attempt("i", f"fulmar, {replicas} {kind}"):
+                to_several(record, contenders, kind, follow, replicas, seconds, mails)
+
+
+def to_several(record, contenders, kind, follow, replicas, seconds, mails):
+    with scene(contenders, mails, replicas) as (source, replica), follow(replicas)(contenders, source, replica) as follower:
+        own, all_ = process.cpu_seconds(follower.pid, children=False), process.tree_cpu_seconds(follower.pid)
+        words = ["--rate", FANOUT_RATE, "--seconds", seconds, "--flagged", FLAGGED_PERCENT, "--drain", DRAIN_MAX_S]
+        seen = followers.deliver(contenders, source, replica, *words)
+        followers.await_durable(contenders.ground.path / "control.sock")
+        numbers = {
+            "primary_cpu_s": process.cpu_seconds(follower.pid, children=False) - own,
+            "cpu_s": process.tree_cpu_seconds(follower.pid) - all_,
+        }
+        arrived = [sum(1 for part in ["new", "cur"] for _ in place.glob(f"user*/{part}/*")) for place in places(replica, replicas)]
+        if len(set(arrived)) != 1 or arrived[0] == 0:
+            raise process.Failed(f"fulmar, {replicas} replicas: {arrived} files have arrived")
+    record.add("i", f"fulmar, {replicas} {kind}", **numbers, **latency(seen))
 
 
 def local(replicas):

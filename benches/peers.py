@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,9 +102,6 @@ def daemon(ground, module):
         # The probe's own process is to be gone before anything is counted.
         process.until(DAEMON_START_MAX_S, "the probe has ended", lambda: len(process.descendants(server.pid)) == 1, server)
         yield f"rsync://127.0.0.1:{port}/replica/", server.pid
-        deadline = time.monotonic() + DAEMON_START_MAX_S
-        while len(process.descendants(server.pid)) > 1 and time.monotonic() < deadline:
-            time.sleep(0.01)
 
 
 def answers(port):

@@ -1,8 +1,12 @@
 """What was measured: samples by measure, contender and unit; medians and ranges of them."""
 
 import statistics
+import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+import process
 
 
 @dataclass
@@ -11,6 +15,7 @@ class Record:
 
     samples: dict = field(default_factory=dict)
     skipped: list = field(default_factory=list)
+    failed: list = field(default_factory=list)
 
     def add(self, measure, contender, **numbers):
         units = self.samples.setdefault(measure, {}).setdefault(contender, {})
@@ -24,6 +29,15 @@ class Record:
         if line not in self.skipped:
             self.skipped.append(line)
             print(line, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def attempt(self, measure, contender):
+        """What fails inside is noted, and the next one has its turn."""
+        try:
+            yield
+        except (process.Failed, subprocess.SubprocessError, OSError) as error:
+            self.failed.append(f"{measure}: {contender}: failed: {error}")
+            print(self.failed[-1], file=sys.stderr, flush=True)
 
     def median(self, measure, contender, unit):
         numbers = self.samples.get(measure, {}).get(contender, {}).get(unit)

@@ -93,7 +93,7 @@ def text(record, options):
         lines.append(f"  {contender:<22} {took}")
     lines += ["", "goals"]
     lines += [f"  {measure:<10} {goal:<62} {value:>8}  {verdict}" for measure, goal, value, verdict in verdicts(record)]
-    return "\n".join(lines + [""] * bool(record.skipped) + record.skipped)
+    return "\n".join(lines + [""] + record.skipped + record.failed).rstrip()
 
 
 def markdown(record, options):
@@ -107,7 +107,7 @@ def markdown(record, options):
         last = measure
     lines += ["", "| | to reach | is | |", "|---|---|---|---|"]
     lines += [f"| {measure} | {goal} | {value} | {verdict} |" for measure, goal, value, verdict in verdicts(record)]
-    return "\n".join(lines + [""] * bool(record.skipped) + [f"- {line}" for line in record.skipped])
+    return "\n".join(lines + [""] + [f"- {line}" for line in record.skipped + record.failed]).rstrip()
 
 
 def as_json(record, options):
@@ -118,5 +118,6 @@ def as_json(record, options):
         "samples": record.samples,
         "goals": [dict(zip(keys, verdict)) for verdict in verdicts(record)],
         "skipped": record.skipped,
+        "failed": record.failed,
     }
     return json.dumps(found, indent=1)

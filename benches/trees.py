@@ -37,7 +37,8 @@ def run(record, contenders, options):
                 elif set(plan) == {"restart"} and peer.name not in ["fulmar", "rsync -aHAX"]:
                     continue
                 else:
-                    one(record, contenders, source, peer, plan, number)
+                    with record.attempt(measure, peer.name):
+                        one(record, contenders, source, peer, plan, number)
 
 
 def one(record, contenders, source, peer, plan, number):
@@ -55,7 +56,7 @@ def one(record, contenders, source, peer, plan, number):
         if "first" in plan and peer.first is not None:
             found = json.loads(contenders.found(to))
             if (found["files"], found["bytes"]) != (source.files, source.bytes):
-                sys.exit(f"{peer.name}: {found} has arrived of {source}")
+                raise process.Failed(f"{peer.name}: {found} has arrived of {source}")
             numbers = {"seconds": cost.seconds, "cpu_s": cost.cpu_s, "peak_mib": cost.peak_mib}
             if peer.name == "fulmar":
                 stored = peers.size_on_disk(peers.state_of(to)) + peers.size_on_disk(to / ".fulmar")

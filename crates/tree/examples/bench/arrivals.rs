@@ -139,10 +139,10 @@ impl Messages {
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                 self.overflowed.store(true, Ordering::Release);
             }
-            if let Some((number, state)) = event.file_name().and_then(|name| parse(name.to_bytes())) {
-                if number < self.delivered.len() {
-                    self.see(number, state);
-                }
+            if let Some((number, state)) = event.file_name().and_then(|name| parse(name.to_bytes()))
+                && number < self.delivered.len()
+            {
+                self.see(number, state);
             }
         }
     }

@@ -40,7 +40,9 @@ pub fn run(mut arguments: Arguments) -> io::Result<()> {
     thread::scope(|scope| {
         scope.spawn(|| {
             // Ends with the process only; without eyes there is nothing to measure.
-            if let Err(error) = messages.watch(&to, || drop(ready.wait())) {
+            if let Err(error) = messages.watch(&to, || {
+                ready.wait();
+            }) {
                 eprintln!("error: {}: {error}", to.display());
                 std::process::exit(1);
             }

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Some("walk") => walk::run(Arguments::new(words)),
         Some("mirror") => mirror::run(Arguments::new(words)),
         Some("deliver") => deliver::run(Arguments::new(words)),
-        Some("relay") => return relay::run(words.collect()),
+        Some("relay") => return relay::run(&words.collect::<Vec<_>>()),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, USAGE)),
     };
     match result {
