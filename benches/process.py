@@ -153,6 +153,18 @@ def cpu_seconds(pid, children=True):
     return sum(int(field) for field in fields[11 : 15 if children else 13]) / CLOCK_TICKS
 
 
+def thread_cpu_seconds(pid, names):
+    """Of its running threads with one of these names."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            if (task / "comm").read_text().strip() in names:
+                total += sum(int(field) for field in (task / "stat").read_text().rpartition(")")[2].split()[11:13])
+        except OSError:
+            pass  # It has ended.
+    return total / CLOCK_TICKS
+
+
 def tree_cpu_seconds(pid):
     """The same with all descendants that run."""
     total = 0.0

@@ -132,7 +132,7 @@ def web_root(root, scale):
             os.link(previous, path)
             continue
         executable = content.choices.random() < 0.05
-        content.write(path, content.log_normal(9500, 1.5, MAIL_BYTES_MAX), 0o755 if executable else 0o644)
+        content.write(path, content.log_normal(8300, 1.5, MAIL_BYTES_MAX), 0o755 if executable else 0o644)
         previous = path
 
 
