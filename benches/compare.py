@@ -39,13 +39,14 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     process.adopt_orphans()
     built = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
-    build(["-p", "fulmar-tree", "--example", "bench"])
+    if options.bench is None:
+        build(["-p", "fulmar-tree", "--example", "bench"])
     if options.fulmar is None:
         build([])
     with ground.prepared(options.dir) as place:
         # A program that is rebuilt under way would be two programs in one table.
         fulmar = shutil.copy(options.fulmar or built / "fulmar", place.path / "fulmar")
-        bench = shutil.copy(built / "examples/bench", place.path / "bench")
+        bench = shutil.copy(options.bench or built / "examples/bench", place.path / "bench")
         options.sources = options.sources or place.path / "sources"
         contenders, record = Contenders(fulmar, bench, place), Record()
         try:
@@ -71,6 +72,7 @@ def parse():
     parser.add_argument("--runs", type=int, default=3, help="of each; medians and ranges are printed (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="size of trees and files, duration of loads (default: %(default)s)")
     parser.add_argument("--fulmar", type=Path, help="measure this program instead of building one")
+    parser.add_argument("--bench", type=Path, help="take this for floors and loads instead of building the example of that name")
     parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="where to work; a real disk with 20 GB free (default: %(default)s)")
     parser.add_argument("--sources", type=Path, help="keep the source trees here, and take them from here")
     parser.add_argument("--json", type=Path, nargs="?", const=STDOUT, metavar="FILE", help="every sample as JSON, by default behind the table")

@@ -37,8 +37,13 @@ def measure(command, log, also=(), seconds_max=1800, durable=None):
     started = time.monotonic()
     with open(log, "wb") as output:
         process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        with memory_watched([process.pid, *also]) as peaks:
-            code, cpu = reap(process, time.monotonic() + seconds_max)
+        try:
+            with memory_watched([process.pid, *also]) as peaks:
+                code, cpu = reap(process, time.monotonic() + seconds_max)
+        except BaseException:
+            # Whoever interrupts us does not want it to go on.
+            process.kill()
+            raise
         if durable is not None:
             # Of the command's own work only: another's writes on the same disk are not waited for.
             subprocess.run(["sync", "-f", durable], check=True)

@@ -50,8 +50,9 @@ UNITS = {
 def machine(options):
     """What the numbers depend on, in one line."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    kernel = platform.release().partition("-")[0]
     return (
-        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} CPUs, {memory:.0f} GiB, Linux {platform.release()}, "
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} CPUs, {memory:.0f} GiB, Linux {kernel}, "
         f"load {os.getloadavg()[0]:.1f}, scale {options.scale:g}, {options.runs} run{'s' if options.runs > 1 else ''}"
     )
 
