@@ -1,0 +1,78 @@
+"""Measures of whole trees: first sync, nothing changed, restart (a, b, c, j, k).
+
+One fresh image for each contender and run; on it the first sync, then what is asked of an existing copy.
+"""
+
+import json
+import os
+import sys
+
+import followers
+import peers
+import process
+import workload
+
+# Workload, and which measure its first sync, its second and its restart are.
+PLANS = {
+    "W1": {"first": "a", "again": "c", "restart": "j"},
+    "W2": {"first": "b"},
+    "W4": {"first": "k-first", "again": "k-noop", "restart": "k-restart"},
+}
+
+
+def run(record, contenders, options):
+    for name, plan in PLANS.items():
+        plan = {step: measure for step, measure in plan.items() if measure[0] in options.only}
+        if not plan:
+            continue
+        source = workload.obtain(options.sources, name, options.scale)
+        print(f"{name}: {json.dumps(workload.describe(source))}", file=sys.stderr, flush=True)
+        for number in range(options.runs):
+            for peer in contenders.trees():
+                measure = next(iter(plan.values()))
+                if not options.wants(peer.name):
+                    continue
+                if not peers.is_installed(peer):
+                    record.skip(measure, peer.name, "is not installed")
+                elif set(plan) == {"restart"} and peer.name not in ["fulmar", "rsync -aHAX"]:
+                    continue
+                else:
+                    with record.attempt(measure, peer.name):
+                        one(record, contenders, source, peer, plan, number)
+
+
+def one(record, contenders, source, peer, plan, number):
+    """One contender's life on a fresh image."""
+    log = contenders.ground.log("tree")
+    with contenders.ground.image(source.bytes, source.entries) as mounted:
+        to = mounted / "replica"
+        contenders.warm(source.path)
+        # What others left to be written is not this one's cost.
+        os.sync()
+        if peer.first is None and "again" not in plan:
+            return
+        # Who has no first copy of its own is given another's.
+        cost = (peer.first or contenders.rsync("-aHAX"))(source.path, to, log)
+        if "first" in plan and peer.first is not None:
+            found = json.loads(contenders.found(to))
+            if (found["files"], found["bytes"]) != (source.files, source.bytes):
+                raise process.Failed(f"{peer.name}: {found} has arrived of {source}")
+            numbers = {"seconds": cost.seconds, "cpu_s": cost.cpu_s, "peak_mib": cost.peak_mib}
+            if peer.name == "fulmar":
+                stored = peers.size_on_disk(peers.state_of(to)) + peers.size_on_disk(to / ".fulmar")
+                numbers |= {"store_bytes_per_file": stored / source.files}
+            record.add(plan["first"], peer.name, **numbers)
+        if "again" in plan and peer.again is not None:
+            # The first of several finds what the copy left behind; a median of one run is as good as its calmest.
+            cost = peer.again(source.path, to, log)
+            numbers = {"seconds": cost.seconds, "cpu_s": cost.cpu_s, "peak_mib": cost.peak_mib}
+            if "daemon" in peer.name:
+                numbers |= {"wire_bytes": peers.rsync_bytes(cost.output)}
+            record.add(plan["again"], peer.name, **numbers)
+        if "restart" in plan and peer.name == "fulmar":
+            followers.fulmar_restart(record, plan["restart"], contenders, source, to, number)
+        if "restart" in plan and peer.name == "rsync -aHAX":
+            followers.lsyncd_restart(record, plan["restart"], contenders, source, to, number)
+        if "restart" in plan and peer.name == "floor":
+            cost = process.measure([contenders.bench, "walk", source.path, "--threads", "2"], log)
+            record.add(plan["restart"], peer.name, caught_up_s=cost.seconds, cpu_s=cost.cpu_s)
