@@ -124,6 +124,24 @@ fn what_changed_below_a_directory_that_was_renamed_there_and_back_arrives() {
 }
 
 #[test]
+fn names_of_one_large_file_that_get_files_of_their_own_arrive() {
+    let cluster = cluster();
+    let at = |name: &str| cluster.source().join(name);
+    fs::write(at("a"), vec![b'0'; 400_000]).unwrap();
+    for name in ["b", "c", "d"] {
+        fs::hard_link(at("a"), at(name)).unwrap();
+    }
+    let follow = cluster.follow(&[]);
+    for name in ["a", "b", "c", "d"] {
+        fs::write(at("new"), name.repeat(400_000)).unwrap();
+        fs::rename(at("new"), at(name)).unwrap();
+    }
+    cluster.settle();
+    oracle::assert_equal(cluster.source(), &cluster.replica(0));
+    follow.stop();
+}
+
+#[test]
 fn a_reader_sees_the_old_file_or_the_new_one_and_nothing_between() {
     let cluster = cluster();
     let page = |version: usize| format!("{version}\n").repeat(40_000);

@@ -113,6 +113,8 @@ pub(crate) struct Plan<'a> {
     linked: BTreeSet<RelPath>,
     /// Other names of inodes that lost a name here: what was written through that name shows in them.
     siblings: BTreeSet<RelPath>,
+    /// The same for a name here whose record was not replaced yet: whoever plans it again finds them again.
+    reminders: BTreeSet<RelPath>,
     rescans: Vec<RelPath>,
     /// Queue rows that must say "and everything below" before the catalog moves on.
     widen: Vec<RelPath>,
@@ -156,6 +158,7 @@ impl<'a> Plan<'a> {
             removed: BTreeSet::new(),
             linked: BTreeSet::new(),
             siblings: BTreeSet::new(),
+            reminders: BTreeSet::new(),
             rescans: Vec::new(),
             widen: Vec::new(),
             handles: None,
@@ -219,7 +222,7 @@ impl<'a> Plan<'a> {
                 self.hold(path, error)?;
             }
         }
-        for path in std::mem::take(&mut self.siblings) {
+        for path in self.siblings.union(&self.reminders).cloned().collect::<Vec<_>>() {
             // One that is gone too has a change of its own.
             if let Some(stat) = self.look(&path).unwrap_or(None).filter(|stat| stat.kind != Kind::Directory)
                 && let Err(error) = self.file(path.clone(), stat, Have::Unknown)
@@ -331,13 +334,24 @@ impl<'a> Plan<'a> {
             return Ok(());
         }
         let record = self.catalog.get(&path)?;
-        let proved = record.as_ref().filter(|record| record.proves(&stat)).cloned();
-        match record.as_ref().filter(|old| old.stat.inode != stat.inode) {
+        let Some(old) = record.as_ref().filter(|old| old.stat.inode != stat.inode) else {
+            return self.file_there(path, stat, have, record);
+        };
+        let (inode, others) = (old.stat.inode, std::mem::take(&mut self.siblings));
+        match old.stat.kind {
             // Its own record takes those of everything in it away.
-            Some(old) if old.stat.kind == Kind::Directory => self.loses_names_below(&path)?,
-            Some(old) => self.loses_name(&path, old)?,
-            None => {}
+            Kind::Directory => self.loses_names_below(&path)?,
+            _ => self.loses_name(&path, old)?,
         }
+        let found = std::mem::replace(&mut self.siblings, others);
+        self.file_there(path.clone(), stat, have, record)?;
+        let waits = self.catalog.get(&path)?.is_some_and(|record| record.stat.inode == inode);
+        (if waits { &mut self.reminders } else { &mut self.siblings }).extend(found);
+        Ok(())
+    }
+
+    fn file_there(&mut self, path: RelPath, stat: Stat, have: Have, record: Option<Record>) -> Result<()> {
+        let proved = record.as_ref().filter(|record| record.proves(&stat)).cloned();
         if !matches!(have, Have::Nothing | Have::NothingTorn) && self.shortcut(&path, &stat, record.as_ref(), have)? {
             return Ok(());
         }
@@ -471,7 +485,12 @@ impl<'a> Plan<'a> {
     pub(crate) fn finish(mut self) -> Result<Planned> {
         let touched = std::mem::take(&mut self.touched);
         let mut steps = std::mem::take(&mut self.steps);
-        let mut owed: BTreeSet<_> = steps.iter().map(|(_, step)| &step.path).chain(&self.renamed).cloned().collect();
+        let reminded = |step: &Step| {
+            let moved_on = matches!(step.action, Action::Operate { .. }) || self.siblings.contains(&step.path);
+            !moved_on && self.reminders.contains(&step.path)
+        };
+        let owing = steps.iter().map(|(_, step)| step).filter(|step| !reminded(step));
+        let mut owed: BTreeSet<_> = owing.map(|step| &step.path).chain(&self.renamed).cloned().collect();
         owed.retain(|path| self.everyone() && !self.asked.contains(path));
         steps.sort_by_key(|(class, _)| *class);
         let mut times: Vec<_> = touched.into_iter().collect();
