@@ -1,0 +1,121 @@
+//! Finds a block of the basis by its sums.
+//!
+//! Two stages, for nearly every position of unknown content ends at the first:
+//!
+//! 1. A bitmap of 16 to 32 bits a block, indexed by the upper bits of the weak sum: it fits a near cache, and lets one
+//!    position in 16 or fewer pass.
+//! 2. All (weak, strong) sorted, and the number of the first entry for every beginning of a weak sum. Blocks with equal content have one
+//!    entry, that of the first; blocks that share only the weak sum are told apart by binary search, so that a
+//!    signature in which all weak sums are equal costs a logarithm and not a walk.
+
+use crate::signature::{Signature, Sum};
+use crate::strong::Strong;
+use crate::weak::Window;
+
+/// Bits of the bitmap for a block, as an exponent: 16 at least.
+const FILTER_LOG2: u32 = 4;
+
+/// The smallest bitmap, as an exponent: a page.
+const FILTER_LOG2_MIN: u32 = 15;
+
+/// The sums of a signature, sorted. Memory: 13 to 20 bytes a block.
+#[derive(Debug)]
+pub(crate) struct Index<'s> {
+    signature: &'s Signature,
+    /// Full blocks in the order of their sums, without repetitions.
+    blocks: Vec<u32>,
+    /// Where the blocks begin whose weak sums begin with this number; one more at the end.
+    begins: Vec<u32>,
+    /// How far right a weak sum is shifted to become a place in `begins`.
+    begins_shift: u32,
+    filter: Vec<u64>,
+    /// How far right a weak sum is shifted to become a bit of `filter`.
+    filter_shift: u32,
+}
+
+impl<'s> Index<'s> {
+    /// Of all blocks of full length: a short one is only looked for where it is expected.
+    pub(crate) fn new(signature: &'s Signature) -> Self {
+        let full =
+            (0..).zip(signature.sums()).map(|(block, _)| block).take_while(|block| Some(*block) != signature.tail());
+        let mut blocks: Vec<u32> = full.collect();
+        let key = |block: &u32| signature.sum(*block).map(|sum| (sum.weak, sum.strong));
+        blocks.sort_unstable_by_key(|block| (key(block), *block));
+        blocks.dedup_by_key(|block| key(block));
+        let weaks = || blocks.iter().filter_map(|block| signature.sum(*block)).map(|sum| sum.weak);
+
+        let log2 = (blocks.len() as u64).next_power_of_two().ilog2();
+        let begins_shift = 32 - log2.max(1);
+        let mut begins = vec![0u32; (1usize << (32 - begins_shift)) + 1];
+        for weak in weaks() {
+            if let Some(count) = begins.get_mut((weak >> begins_shift) as usize + 1) {
+                *count += 1;
+            }
+        }
+        let mut sum = 0;
+        for begin in &mut begins {
+            sum += *begin;
+            *begin = sum;
+        }
+
+        let filter_shift = 32 - (log2 + FILTER_LOG2).max(FILTER_LOG2_MIN);
+        let mut filter = vec![0u64; 1 << (32 - filter_shift - 6)];
+        for weak in weaks() {
+            let bit = weak >> filter_shift;
+            if let Some(word) = filter.get_mut((bit >> 6) as usize) {
+                *word |= 1 << (bit & 63);
+            }
+        }
+        Self { signature, blocks, begins, begins_shift, filter, filter_shift }
+    }
+
+    /// Whether a block with this weak sum is worth looking for.
+    #[inline(always)]
+    pub(crate) fn may_have(&self, weak: u32) -> bool {
+        let bit = weak >> self.filter_shift;
+        self.filter.get((bit >> 6) as usize).is_some_and(|word| word >> (bit & 63) & 1 != 0)
+    }
+
+    /// Moves `window` along, over pairs of the byte that leaves and the byte that enters, until it may be a block or
+    /// there are no more. Gives the number of steps, and whether it may.
+    pub(crate) fn roll(&self, window: &mut Window, leave: &[u8], enter: &[u8]) -> (usize, bool) {
+        let log2 = self.signature.block().log2();
+        let mut rolling = *window;
+        let mut steps = 0;
+        let mut found = false;
+        for (leaves, enters) in leave.iter().zip(enter) {
+            rolling.roll(log2, *leaves, *enters);
+            steps += 1;
+            if self.may_have(rolling.weak()) {
+                found = true;
+                break;
+            }
+        }
+        *window = rolling;
+        (steps, found)
+    }
+
+    /// Whether there is a block with this weak sum.
+    pub(crate) fn has(&self, weak: u32) -> bool {
+        !self.beginning_with(weak).is_empty()
+    }
+
+    /// The first block with these sums.
+    pub(crate) fn find(&self, weak: u32, strong: Strong) -> Option<u32> {
+        let same = self.beginning_with(weak);
+        let strong_of = |block: &u32| self.signature.sum(*block).map(|sum: &Sum| sum.strong);
+        let place = same.binary_search_by_key(&Some(strong), strong_of).ok()?;
+        same.get(place).copied()
+    }
+
+    /// All blocks with this weak sum.
+    fn beginning_with(&self, weak: u32) -> &[u32] {
+        let place = (weak >> self.begins_shift) as usize;
+        let ends = self.begins.get(place).zip(self.begins.get(place + 1));
+        let bucket = ends.and_then(|(begin, end)| self.blocks.get(*begin as usize..*end as usize)).unwrap_or_default();
+        let weak_of = |block: &u32| self.signature.sum(*block).map(|sum| sum.weak);
+        let from = bucket.partition_point(|block| weak_of(block) < Some(weak));
+        let same = bucket.get(from..).unwrap_or_default();
+        same.get(..same.partition_point(|block| weak_of(block) == Some(weak))).unwrap_or_default()
+    }
+}
