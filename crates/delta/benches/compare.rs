@@ -5,13 +5,12 @@
 //! cargo bench -p fulmar-delta -- 1024        # of so many MiB; five times as much memory is needed
 //! ```
 //!
-//! One thread. MB/s are of the content that is read, the fastest of three runs, and differ between machines; the ratios do
-//! not, much. "sent" is all bytes of the patch. Both sides have the block length that `BlockLen::for_file` gives the basis.
+//! One thread. MB/s are of the content that is read, by processor time (so that a busy machine may run it), the best of five
+//! runs; they differ between machines, the ratios less. "sent" is all bytes of the patch. Both sides have the block length that `BlockLen::for_file` gives the basis.
 
 use fast_rsync::{SignatureOptions, diff};
 use fulmar_delta::{BlockLen, Matcher, PatchWriter, Signature, Signer};
 use std::hint::black_box;
-use std::time::Instant;
 
 const MIB: usize = 1024 * 1024;
 
@@ -33,7 +32,8 @@ fn main() {
     row("signature", ours, theirs, sizes.0, sizes.1);
 
     let index = signatures.1.index();
-    for (name, content) in contents(&basis, block) {
+    for (name, make) in contents(&basis, block) {
+        let content = make();
         let mut sent = (0, 0);
         let ours = fastest(content.len(), || sent.0 = send(&signatures.0, &content));
         let mut patch = Vec::with_capacity(content.len() + content.len() / 64 + MIB);
@@ -46,10 +46,12 @@ fn main() {
     }
 }
 
+type Make<'a> = Box<dyn Fn() -> Vec<u8> + 'a>;
+
 /// What the basis may have become.
-fn contents(basis: &[u8], block: BlockLen) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+fn contents(basis: &[u8], block: BlockLen) -> [(&'static str, Make<'_>); 8] {
     let patience = 8 * MIB;
-    let kinds: [(&str, Box<dyn Fn() -> Vec<u8>>); 8] = [
+    [
         ("the same", Box::new(|| basis.to_vec())),
         ("10 MiB appended", Box::new(|| [basis, &noise(10 * MIB, 2)].concat())),
         ("100 overwrites of 4 KiB", Box::new(|| overwritten(basis, 100))),
@@ -58,9 +60,7 @@ fn contents(basis: &[u8], block: BlockLen) -> impl Iterator<Item = (&'static str
         ("777 bytes inserted at 10 places", Box::new(|| inserted(basis))),
         ("nothing in common", Box::new(|| noise(basis.len(), 4))),
         ("nothing in common, first 8 MiB", Box::new(move || noise(patience, 4))),
-    ];
-    let made: Vec<_> = kinds.map(|(name, make)| (name, make())).into();
-    made.into_iter()
+    ]
 }
 
 fn overwritten(basis: &[u8], times: usize) -> Vec<u8> {
@@ -98,15 +98,23 @@ fn send(signature: &Signature, content: &[u8]) -> usize {
     sent + black_box(patch).len()
 }
 
-/// MB/s of the fastest of three runs.
+/// MB/s of the best of five runs.
 fn fastest<T>(bytes: usize, mut run: impl FnMut() -> T) -> f64 {
     let mut once = || {
-        let began = Instant::now();
+        let began = processor_ns();
         black_box(run());
-        began.elapsed().as_secs_f64()
+        processor_ns() - began
     };
-    let seconds = (0..3).map(|_| once()).fold(f64::INFINITY, f64::min);
-    bytes as f64 / 1e6 / seconds
+    let ns = (0..5).map(|_| once()).min().unwrap_or(u64::MAX);
+    bytes as f64 * 1e3 / ns as f64
+}
+
+/// Nanoseconds that this thread has run for: the first number of its schedstat.
+fn processor_ns() -> u64 {
+    // The kernel adds up at every switch to another thread.
+    std::thread::yield_now();
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("a Linux with scheduler statistics");
+    text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("a number")
 }
 
 fn row(name: &str, ours: f64, theirs: f64, sent: usize, theirs_sent: usize) {

@@ -2,8 +2,8 @@
 //!
 //! Looking at every position costs ten times as much as comparing blocks where they are expected. That is repaid when content was
 //! moved, and lost on content that is new. So the search has patience for a number of positions, gets it back with every
-//! block it finds, and when it has lost it, only looks at one block length in [`SAMPLE_EVERY`]. Moved content that is longer than
-//! that, block lengths, is still met: any block length of positions has the beginning of a block among them.
+//! block it finds, and when it has lost it, looks at one block length in [`SAMPLE_EVERY`] only. Moved content of more than
+//! that many blocks is still met, for any block length of positions has the beginning of a block among them.
 //!
 //! Strong sums are rationed too. A position that has a weak sum of the basis costs a block of hashing, and in hostile or
 //! very regular content that is every position. The ration grows by a byte with every position.
@@ -78,5 +78,38 @@ impl Effort {
         let left = self.ration.checked_sub(self.block);
         self.ration = left.unwrap_or(self.ration);
         left.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_in_vain_becomes_samples_until_it_finds_something() {
+        let mut effort = Effort::new(1024);
+        assert_eq!(effort.next(PATIENCE - 1), Next::Search(PATIENCE - 1));
+        assert_eq!(effort.next(5000), Next::Search(1));
+        for _ in 0..3 {
+            assert_eq!(effort.next(5000), Next::Pass(5000));
+            assert_eq!(effort.next(1 << 40), Next::Pass(15 * 1024 - 5000));
+            assert_eq!(effort.next(1000), Next::Search(1000));
+            assert_eq!(effort.next(1000), Next::Search(24));
+        }
+        effort.found();
+        assert_eq!(effort.next(u64::MAX), Next::Search(PATIENCE));
+    }
+
+    #[test]
+    fn hashing_in_vain_is_rationed_by_the_way_that_was_searched() {
+        let mut effort = Effort::new(1024);
+        let hashes = |effort: &mut Effort| (0..1000).take_while(|_| effort.may_hash()).count();
+        assert_eq!(hashes(&mut effort), 64);
+        effort.searched(2047);
+        assert_eq!(hashes(&mut effort), 1);
+        effort.searched(1);
+        assert_eq!(hashes(&mut effort), 1);
+        effort.searched(1 << 40);
+        assert_eq!(hashes(&mut effort), 64);
     }
 }

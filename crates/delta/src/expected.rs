@@ -37,3 +37,45 @@ impl Expected {
         next(self.shift).into_iter().chain(next(0)).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::BlockLen;
+    use crate::signature::Sum;
+
+    /// 11 blocks of 4 KiB, the last of 100 bytes.
+    fn signature() -> Signature {
+        let block = BlockLen::new(4096).expect("a power of two");
+        Signature::new(block, 10 * 4096 + 100, vec![Sum::of(b""); 11])
+    }
+
+    fn at(expected: Expected, position: u64) -> Vec<u32> {
+        expected.at(&signature(), position).collect()
+    }
+
+    #[test]
+    fn at_first_blocks_are_expected_in_place() {
+        let expected = Expected::default();
+        assert_eq!([0, 4096, 40_960].map(|position| at(expected, position)), [[0], [1], [10]]);
+        assert_eq!([1, 45_056, u64::MAX - 4095].map(|position| at(expected, position)), [[]; 3]);
+        assert_eq!([0, 1, 4096, 36_864].map(|p| expected.after(&signature(), p)), [4096, 4096, 8192, 40_960].map(Some));
+        assert_eq!([40_960, u64::MAX].map(|p| expected.after(&signature(), p)), [None; 2]);
+    }
+
+    #[test]
+    fn behind_a_copy_they_are_expected_as_far_along_as_well() {
+        let far = 100 << 30;
+        for (expected, position, blocks, after) in [
+            (Expected::shifted(4096, 8202), 12_298, vec![2], Some(16_384)),
+            (Expected::shifted(4096, 8202), 12_288, vec![3], Some(12_298)),
+            (Expected::shifted(8192, 4096), 8192, vec![3, 2], Some(12_288)),
+            (Expected::shifted(8192, 4096), 36_864, vec![10, 9], Some(40_960)),
+            (Expected::shifted(0, far + 1), far + 4097, vec![1], Some(far + 8193)),
+            (Expected::shifted(36_864, far), far + 4096, vec![10], None),
+        ] {
+            assert_eq!(at(expected, position), blocks, "{expected:?} {position}");
+            assert_eq!(expected.after(&signature(), position), after, "{expected:?} {position}");
+        }
+    }
+}

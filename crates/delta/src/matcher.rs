@@ -59,7 +59,7 @@ enum Rest {
 }
 
 impl<'s> Matcher<'s> {
-    /// A matcher against this basis. Sorts its sums: a tenth of a second for a million blocks.
+    /// A matcher against this basis. Sorts its sums: two or three milliseconds for 2¹⁵ blocks.
     pub fn new(signature: &'s Signature) -> Self {
         let block = signature.block();
         Self {
@@ -132,13 +132,13 @@ impl<'s> Matcher<'s> {
     /// Copies a block that is expected here, if it is here.
     fn match_expected(&mut self, emit: &mut impl FnMut(Instruction<'_>)) -> bool {
         let after_copy = std::mem::take(&mut self.copied);
-        for block in self.expected.at(self.signature, self.position()) {
+        for (block, likely) in self.expected.at(self.signature, self.position()).zip([true, false]) {
             let len = self.signature.len_of(block);
             let (Some(here), Some(sum)) = (self.buffer.get(self.at..self.at + len), self.signature.sum(block)) else {
                 continue;
             };
-            // Behind a copy the block is so likely that its weak sum is not asked for: what matches is hashed anyway.
-            if !after_copy {
+            // Behind a copy the next block is so likely that its weak sum is not asked for: what matches is hashed anyway.
+            if !(after_copy && likely) {
                 let window = if len == self.signature.block().size() {
                     *self.window.get_or_insert_with(|| Window::of(here))
                 } else {
@@ -171,7 +171,6 @@ impl<'s> Matcher<'s> {
                 let here = ahead.get(passed..passed + size).unwrap_or_default();
                 self.tally.hashed += size as u64;
                 if let Some(block) = self.index.find(window.weak(), Strong::of(here)) {
-                    self.effort.searched(passed as u64);
                     self.effort.found();
                     self.at += passed;
                     return self.copy_block(block, emit);
@@ -181,13 +180,13 @@ impl<'s> Matcher<'s> {
             let steps;
             (steps, suspected) = self.index.roll(&mut window, leave.unwrap_or_default(), enter.unwrap_or_default());
             passed += steps;
+            self.effort.searched(steps as u64);
             if !suspected {
                 break;
             }
         }
         // At the very end of the content nothing enters for the last position, and there is no window after it.
         self.window = (passed == positions).then_some(window);
-        self.effort.searched(positions as u64);
         self.at += positions;
     }
 

@@ -1,22 +1,25 @@
 //! The weak sum: cheap to move along by one byte, so that a block is found at any offset.
 //!
-//! Every byte x counts as y = x². With n the number of bytes, and all arithmetic modulo 2³²:
+//! Every byte x counts as y = 0x9E3779B1 · x². With n the number of bytes, and all arithmetic modulo 2³²:
 //!
 //! ```text
 //! a = y₀ + y₁ + … + yₙ₋₁
 //! b = n·y₀ + (n−1)·y₁ + … + 1·yₙ₋₁          (the sum of all a on the way)
-//! weak = upper half of (2³²·a + b) · 0x9E3779B97F4A7C15
+//! weak = b xor (a rotated by 16 bits)
 //! ```
 //!
-//! This is the pair of sums of rsync's paper (Tridgell and Mackerras, 1996), with three differences: squares, because sums of plain
-//! bytes are equal for all text in which one digit grew and another shrank; 32 bits for each, because 16 are not uniform;
-//! and a multiplication that spreads both over the 32 bits that are kept, because the index goes by the upper ones. Its
-//! factor is 2⁶⁴ divided by the golden ratio, as in Knuth's multiplicative hashing.
+//! This is the pair of sums of rsync's paper (Tridgell and Mackerras, 1996), with three differences: squares, because sums of
+//! plain bytes are equal for all text in which one digit grew and another shrank; 32 bits for each, because 16 are not
+//! uniform; and a factor that carries differences to the upper bits, in both, because the index goes by some bits of the
+//! 32 that are kept. It is the prime nearest to 2³² divided by the golden ratio, after Knuth's multiplicative hashing.
 
-const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+const SPREAD: u32 = 0x9E37_79B1;
+
+/// What a byte counts as. Looked up where bytes come one by one.
+static COUNTS_AS: [u32; 256] = counts_as();
 
 /// Bytes that are summed side by side; the compiler makes vectors of them.
-const LANES: usize = 32;
+const LANES: usize = 8;
 
 /// The two sums over a window of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,28 +51,39 @@ impl Window {
             a = a.wrapping_add(square(*byte));
             b = b.wrapping_add(a);
         }
-        Self { a, b }
+        // Both sums are linear: the factor can wait until here.
+        Self { a: a.wrapping_mul(SPREAD), b: b.wrapping_mul(SPREAD) }
     }
 
-    /// Moves a window of 2^`log2` bytes along by one.
+    /// Moves a window of `len` bytes along by one.
     #[inline(always)]
-    pub(crate) fn roll(&mut self, log2: u8, leaves: u8, enters: u8) {
-        let leaves = square(leaves);
-        self.a = self.a.wrapping_sub(leaves).wrapping_add(square(enters));
-        self.b = self.b.wrapping_sub(leaves << log2).wrapping_add(self.a);
+    pub(crate) fn roll(&mut self, len: u32, leaves: u8, enters: u8) {
+        let (leaves, enters) = (COUNTS_AS[usize::from(leaves)], COUNTS_AS[usize::from(enters)]);
+        // In this order, so that each sum waits for one addition a byte.
+        self.a = self.a.wrapping_add(enters.wrapping_sub(leaves));
+        self.b = self.b.wrapping_add(self.a.wrapping_sub(leaves.wrapping_mul(len)));
     }
 
     /// The sum that signatures carry.
     #[inline(always)]
     pub(crate) fn weak(self) -> u32 {
-        let both = u64::from(self.a) << 32 | u64::from(self.b);
-        (both.wrapping_mul(SPREAD) >> 32) as u32
+        self.b ^ self.a.rotate_left(16)
     }
 }
 
 #[inline(always)]
 fn square(byte: u8) -> u32 {
     u32::from(u16::from(byte) * u16::from(byte))
+}
+
+const fn counts_as() -> [u32; 256] {
+    let mut counts_as = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        counts_as[byte] = SPREAD.wrapping_mul((byte * byte) as u32);
+        byte += 1;
+    }
+    counts_as
 }
 
 #[cfg(test)]
@@ -82,7 +96,7 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|i: usize| (i * i + 7 * i / 3) as u8).collect();
             let (mut a, mut b) = (0u32, 0u32);
             for (i, byte) in bytes.iter().enumerate() {
-                let y = u32::from(*byte).pow(2);
+                let y = u32::from(*byte).pow(2).wrapping_mul(0x9E37_79B1);
                 a = a.wrapping_add(y);
                 b = b.wrapping_add(((len - i) as u32).wrapping_mul(y));
             }
@@ -96,7 +110,7 @@ mod tests {
         let mut window = Window::of(&bytes[..4096]);
         for at in 0..9000 - 4096 {
             assert_eq!(window, Window::of(&bytes[at..at + 4096]), "at {at}");
-            window.roll(12, bytes[at], bytes.get(at + 4096).copied().unwrap_or(0));
+            window.roll(4096, bytes[at], bytes.get(at + 4096).copied().unwrap_or(0));
         }
     }
 
