@@ -52,13 +52,13 @@ type Make<'a> = Box<dyn Fn() -> Vec<u8> + 'a>;
 fn contents(basis: &[u8], block: BlockLen) -> [(&'static str, Make<'_>); 8] {
     let patience = 8 * MIB;
     [
-        ("the same", Box::new(|| basis.to_vec())),
-        ("10 MiB appended", Box::new(|| [basis, &noise(10 * MIB, 2)].concat())),
-        ("100 overwrites of 4 KiB", Box::new(|| overwritten(basis, 100))),
+        ("the same", Box::new(move || basis.to_vec())),
+        ("10 MiB appended", Box::new(move || [basis, &noise(10 * MIB, 2)].concat())),
+        ("100 overwrites of 4 KiB", Box::new(move || overwritten(basis, 100))),
         ("every 8th block overwritten", Box::new(move || overwritten(basis, basis.len() / 8 / block.bytes() as usize))),
-        ("10 bytes inserted at the front", Box::new(|| [&noise(10, 3), basis].concat())),
-        ("777 bytes inserted at 10 places", Box::new(|| inserted(basis))),
-        ("nothing in common", Box::new(|| noise(basis.len(), 4))),
+        ("10 bytes inserted at the front", Box::new(move || [&noise(10, 3), basis].concat())),
+        ("777 bytes inserted at 10 places", Box::new(move || inserted(basis))),
+        ("nothing in common", Box::new(move || noise(basis.len(), 4))),
         ("nothing in common, first 8 MiB", Box::new(move || noise(patience, 4))),
     ]
 }
