@@ -2,28 +2,28 @@
 //!
 //! Two stages, for nearly every position of unknown content ends at the first:
 //!
-//! 1. A bitmap of 32 to 64 bits a block, indexed by the lower bits of the weak sum: it fits a near cache, and lets one
-//!    position in 32 pass, or fewer.
+//! 1. A bitmap of 64 to 128 bits a block, indexed by the lower bits of the weak sum: it fits a near cache, and lets
+//!    one position in 64 pass, or fewer.
 //! 2. The blocks in the order of (weak, strong), and where those begin whose weak sums share their upper bits. Blocks of
 //!    equal content have one entry, that of the first; blocks that share only the weak sum are told apart by binary
 //!    search, so that a signature in which all weak sums are equal costs a logarithm and not a walk.
 
-use crate::signature::{Signature, Sum};
+use crate::signature::Signature;
 use crate::strong::Strong;
 use crate::weak::Window;
 
-/// Bits of the bitmap for a block, as an exponent: 32 at least. With 16, a third of the time goes into false hits.
-const FILTER_LOG2: u32 = 5;
+/// Bits of the bitmap for a block, as an exponent: 64 at least. With 16, unknown content takes twice as long.
+const FILTER_LOG2: u32 = 6;
 
 /// The smallest bitmap, as an exponent: 4 KiB.
 const FILTER_LOG2_MIN: u32 = 15;
 
-/// The sums of a signature, sorted. Memory: 12 to 20 bytes a block.
+/// The sums of a signature, sorted. Memory: 20 to 32 bytes a block.
 #[derive(Debug)]
 pub(crate) struct Index<'s> {
     signature: &'s Signature,
-    /// Full blocks in the order of their sums, without repetitions.
-    blocks: Vec<u32>,
+    /// Full blocks in the order of their sums, without repetitions, each behind its weak sum.
+    blocks: Vec<(u32, u32)>,
     /// Where in `blocks` those begin whose weak sums have these upper bits; one more for the end.
     begins: Vec<u32>,
     /// How far right a weak sum is shifted to become a place in `begins`.
@@ -36,18 +36,19 @@ pub(crate) struct Index<'s> {
 impl<'s> Index<'s> {
     /// Of all blocks of full length: a short one is only looked for where it is expected.
     pub(crate) fn new(signature: &'s Signature) -> Self {
-        let full =
-            (0..).zip(signature.sums()).map(|(block, _)| block).take_while(|block| Some(*block) != signature.tail());
-        let mut blocks: Vec<u32> = full.collect();
-        let key = |block: &u32| signature.sum(*block).map(|sum| (sum.weak, sum.strong));
-        blocks.sort_unstable_by_key(|block| (key(block), *block));
-        blocks.dedup_by_key(|block| key(block));
-        let weaks = || blocks.iter().filter_map(|block| signature.sum(*block)).map(|sum| sum.weak);
+        let tail = signature.tail();
+        let full = (0..).zip(signature.sums()).take_while(|(block, _)| Some(*block) != tail);
+        let mut blocks: Vec<(u32, u32)> = full.map(|(block, sum)| (sum.weak, block)).collect();
+        let strong = |block: u32| signature.sum(block).map(|sum| sum.strong);
+        blocks.sort_unstable_by(|(weak, block), (other_weak, other)| {
+            weak.cmp(other_weak).then_with(|| (strong(*block), *block).cmp(&(strong(*other), *other)))
+        });
+        blocks.dedup_by(|(weak, block), (kept_weak, kept)| weak == kept_weak && strong(*block) == strong(*kept));
 
         let log2 = (blocks.len() as u64).next_power_of_two().ilog2();
         let begins_shift = 32 - log2.max(1);
         let mut begins = vec![0u32; (1usize << (32 - begins_shift)) + 1];
-        for weak in weaks() {
+        for (weak, _) in &blocks {
             if let Some(count) = begins.get_mut((weak >> begins_shift) as usize + 1) {
                 *count += 1;
             }
@@ -61,7 +62,7 @@ impl<'s> Index<'s> {
         let filter_log2 = (log2 + FILTER_LOG2).max(FILTER_LOG2_MIN);
         let mut filter = vec![0u64; 1 << (filter_log2 - 6)];
         let filter_mask = (1u32 << filter_log2) - 1;
-        for weak in weaks() {
+        for (weak, _) in &blocks {
             let bit = weak & filter_mask;
             if let Some(word) = filter.get_mut((bit >> 6) as usize) {
                 *word |= 1 << (bit & 63);
@@ -98,25 +99,24 @@ impl<'s> Index<'s> {
 
     /// Whether there is a block with this weak sum.
     pub(crate) fn has(&self, weak: u32) -> bool {
-        !self.beginning_with(weak).is_empty()
+        !self.with(weak).is_empty()
     }
 
     /// The first block with these sums.
     pub(crate) fn find(&self, weak: u32, strong: Strong) -> Option<u32> {
-        let same = self.beginning_with(weak);
-        let strong_of = |block: &u32| self.signature.sum(*block).map(|sum: &Sum| sum.strong);
+        let same = self.with(weak);
+        let strong_of = |(_, block): &(u32, u32)| self.signature.sum(*block).map(|sum| sum.strong);
         let place = same.binary_search_by_key(&Some(strong), strong_of).ok()?;
-        same.get(place).copied()
+        same.get(place).map(|(_, block)| *block)
     }
 
     /// All blocks with this weak sum.
-    fn beginning_with(&self, weak: u32) -> &[u32] {
+    fn with(&self, weak: u32) -> &[(u32, u32)] {
         let place = (weak >> self.begins_shift) as usize;
         let ends = self.begins.get(place).zip(self.begins.get(place + 1));
         let bucket = ends.and_then(|(begin, end)| self.blocks.get(*begin as usize..*end as usize)).unwrap_or_default();
-        let weak_of = |block: &u32| self.signature.sum(*block).map(|sum| sum.weak);
-        let from = bucket.partition_point(|block| weak_of(block) < Some(weak));
+        let from = bucket.partition_point(|(other, _)| *other < weak);
         let same = bucket.get(from..).unwrap_or_default();
-        same.get(..same.partition_point(|block| weak_of(block) == Some(weak))).unwrap_or_default()
+        same.get(..same.partition_point(|(other, _)| *other == weak)).unwrap_or_default()
     }
 }

@@ -11,14 +11,14 @@
 //!                      new content ─────┘             result  ◀── ranges of the basis, and literal bytes ◀──┘
 //! ```
 //!
-//! Pure functions over bytes: nothing here opens a file, and whoever applies a patch copies the ranges himself. Everything
+//! Pure functions over bytes: nothing here opens a file, and whoever applies a patch copies the ranges. Everything
 //! streams in slices of any size. Invariants:
 //!
-//! 1. Memory grows with the number of blocks (about 40 bytes each while matching) and never with a file's length otherwise.
+//! 1. Memory grows with the number of blocks (20 bytes each, about 50 while matching) and never with a file's length otherwise.
 //! 2. Signatures and patches may come from a hostile peer: no panic, no allocation by a length that was not checked, and
 //!    time linear in the content, whatever the sums are.
 //! 3. A patch is only as good as 128 bits of BLAKE3 a block, and as the basis it meets. Nothing here checks the result as
-//!    a whole: the caller compares its hash before he makes it visible.
+//!    a whole: the caller compares its hash before it becomes visible.
 
 mod block;
 mod effort;
