@@ -90,3 +90,15 @@ fn zeroes_are_copied_from_anywhere() {
     let tally = round_in(block(4), &basis, &[vec![0; 3 * MIB], noise(MIB, 1)].concat());
     assert!(tally.literal <= 2 * 4096, "{tally:?}");
 }
+
+#[test]
+fn content_in_place_is_found_at_once_though_the_last_copy_was_shifted() {
+    let (basis, unit) = (noise(12 * MIB, 1), 16 * KIB);
+    for blocks_of_noise in [640, 644, 648, 652] {
+        let shifted = &basis[5000..][..4 * unit];
+        let resumes = (blocks_of_noise + 4) * unit;
+        let content = [shifted, &noise(blocks_of_noise * unit, 2), &basis[resumes..]].concat();
+        let tally = round_in(block(16), &basis, &content);
+        assert!(tally.literal <= ((blocks_of_noise + 2) * unit) as u64, "{blocks_of_noise}: {tally:?}");
+    }
+}
