@@ -12,7 +12,7 @@ use crate::signature::Signature;
 use crate::strong::Strong;
 use crate::weak::Window;
 
-/// Bits of the bitmap for a block, as an exponent: 64 at least. With 16, unknown content takes twice as long.
+/// Bits of the bitmap for a block, as an exponent: 64 at least. With 16, unknown content takes a third longer.
 const FILTER_LOG2: u32 = 6;
 
 /// The smallest bitmap, as an exponent: 4 KiB.

@@ -42,7 +42,6 @@ proptest! {
 fn the_bytes_are_as_described() {
     let bytes = sign(b"fulmar", block(4), &[6]).to_bytes();
     assert_eq!(bytes[..HEADER_BYTES], [1, 12, 0, 0, 0, 0, 0, 0, 0, 6]);
-    // 0x9E3779B1 times 69 124 for a and 249 023 for b; then the beginning of `b3sum`.
     let y = |sum: u32| sum.wrapping_mul(0x9E37_79B1);
     let squares = b"fulmar".map(|byte| u32::from(byte).pow(2));
     let a = squares.iter().sum();
@@ -66,6 +65,16 @@ fn every_other_length_is_refused() {
         let longer = [&bytes[..], &vec![0; more]].concat();
         assert_eq!(Signature::from_bytes(&longer), Err(Malformed::Length { bytes: longer.len(), blocks: 11 }));
     }
+}
+
+#[test]
+fn more_blocks_than_the_limit_are_refused_for_their_number() {
+    let header = |blocks: u64| [&[1, 10][..], &(blocks * 1024).to_be_bytes()].concat();
+    let refused = |blocks| Signature::from_bytes(&header(blocks));
+    assert_eq!(refused(BLOCKS_MAX + 1), Err(Malformed::Blocks(BLOCKS_MAX + 1)));
+    assert_eq!(refused(BLOCKS_MAX), Err(Malformed::Length { bytes: HEADER_BYTES, blocks: BLOCKS_MAX }));
+    let longest = [&[1, 10][..], &[0xff; 8]].concat();
+    assert_eq!(Signature::from_bytes(&longest), Err(Malformed::Blocks(1 << 54)));
 }
 
 #[test]
