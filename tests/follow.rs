@@ -126,15 +126,21 @@ fn what_changed_below_a_directory_that_was_renamed_there_and_back_arrives() {
 #[test]
 fn names_of_one_large_file_that_get_files_of_their_own_arrive() {
     let cluster = cluster();
+    let rsh = cluster.rsh("rsh");
     let at = |name: &str| cluster.source().join(name);
-    fs::write(at("a"), vec![b'0'; 400_000]).unwrap();
-    for name in ["b", "c", "d"] {
+    fs::write(at("a"), "one inode").unwrap();
+    for name in ["b", "c"] {
         fs::hard_link(at("a"), at(name)).unwrap();
     }
-    let follow = cluster.follow(&[]);
-    for name in ["a", "b", "c", "d"] {
-        fs::write(at("new"), name.repeat(400_000)).unwrap();
+    let command = rsh.command();
+    let slow = ["--rsh", command.to_str().unwrap(), "--bwlimit", "2M"];
+    let follow = cluster.follow_to(&[&far(&cluster.replica(0))], &slow);
+    cluster.settle();
+    for (name, queued) in [("a", 1), ("b", 2), ("c", 3)] {
+        // Incompressible, and not equal: none can be had from another.
+        fs::write(at("new"), fulmar_testkit::Random::new(queued).bytes(6 << 20)).unwrap();
         fs::rename(at("new"), at(name)).unwrap();
+        cluster.until_status(0, "it waits for its turn", |status| status["large"].as_u64() == Some(queued));
     }
     cluster.settle();
     oracle::assert_equal(cluster.source(), &cluster.replica(0));
