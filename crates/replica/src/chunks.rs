@@ -1,14 +1,20 @@
 //! Writes large files into the stage, beside the batches, and syncs them there, so that no batch waits for them.
 //!
+//! A file comes whole, or as a patch against what is here. What it is to start from is named by hash, and looked for in the
+//! tree and among what an earlier session left unfinished; where there is none of that hash, the primary is told what
+//! there is, with its signature. The result of a patch is compared with the hash behind it before anybody may use it.
+//!
 //! Flow control is by credit: the primary sends no more bytes than it was granted, so this thread's channel can never
 //! make the session wait. Credit is returned when bytes have been written, and for the end of a file when it is durable.
 
+use crate::basis::{Bases, Found};
 use crate::stager::{Order, held};
 use crate::{Error, Result};
+use fulmar_delta::{PatchReader, Step};
 use fulmar_link::{Lane, Sender};
-use fulmar_model::{Durability, Hash, Outcome};
-use fulmar_tree::{Stage, Staged, StagedFile};
-use fulmar_wire::FromReplica;
+use fulmar_model::{Durability, Hash, Outcome, RelPath};
+use fulmar_tree::{Partials, Reader, Stage, Staged, StagedFile};
+use fulmar_wire::{Basis, FromReplica, Offer, SIGNATURE_BYTES_MAX};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -22,8 +28,13 @@ pub(crate) const CHUNK_COST_MIN: u32 = 4096;
 /// Large files a primary may have begun and not ended.
 const STREAMS_MAX: usize = 16;
 
+/// Bytes of the hash behind a patch.
+const HASH_BYTES: usize = 32;
+
 /// What the chunk writer is told.
 pub(crate) enum Piece {
+    /// How the content of a file will come.
+    Offer(Offer),
     /// Bytes of a file; no bytes: the file ends at `offset`.
     Bytes { stream: u64, offset: u64, bytes: Box<[u8]> },
     /// The file will not be completed.
@@ -38,16 +49,30 @@ pub(crate) fn cost(bytes: usize) -> u32 {
 /// Owns the large files under way.
 pub(crate) struct Writer {
     pub(crate) stage: Arc<Stage>,
+    pub(crate) partials: Partials,
+    pub(crate) bases: Bases,
     pub(crate) durability: Durability,
     pub(crate) pieces: Receiver<Piece>,
     pub(crate) stager: tokio::sync::mpsc::Sender<Order>,
     pub(crate) answers: Sender,
 }
 
+/// A large file under way.
+enum Incoming {
+    /// The primary was told what there is at this path, and decides.
+    Asked(RelPath),
+    /// Whole.
+    Whole(StagedFile),
+    /// As a patch.
+    Patch(Box<Patching>),
+    /// What comes is of no use; the operation that wants it has this outcome.
+    Useless(Outcome),
+}
+
 impl Writer {
     /// Runs until the session is gone.
-    pub(crate) fn run(self) -> Result<()> {
-        let mut files: HashMap<u64, std::result::Result<StagedFile, Outcome>> = HashMap::new();
+    pub(crate) fn run(mut self) -> Result<()> {
+        let mut files: HashMap<u64, Incoming> = HashMap::new();
         while let Ok(piece) = self.pieces.recv() {
             match piece {
                 Piece::Abandon { stream } => {
@@ -56,22 +81,26 @@ impl Writer {
                         return Ok(());
                     }
                 }
+                Piece::Offer(offer) => {
+                    room_for(&files, offer.stream)?;
+                    let stream = offer.stream;
+                    let incoming = self.offered(offer)?;
+                    files.insert(stream, incoming);
+                }
                 Piece::Bytes { stream, offset, bytes } => {
-                    if !files.contains_key(&stream) && files.len() >= STREAMS_MAX {
-                        return Err(Error::Protocol("too many large files at once"));
-                    }
-                    let file = files.entry(stream).or_insert_with(|| self.stage.file().map_err(|error| held(&error)));
+                    room_for(&files, stream)?;
+                    let incoming = files.remove(&stream);
+                    let (length, incoming) = (bytes.len(), self.begun(incoming));
                     if bytes.is_empty() {
-                        let staged = self.finish(files.remove(&stream), offset);
+                        let staged = self.finish(stream, incoming, offset)?;
                         if self.stager.blocking_send(Order::Finished { stream, staged }).is_err() {
                             return Ok(());
                         }
-                    } else if let Ok(open) = file
-                        && let Err(error) = open.write_at(offset, &bytes)
-                    {
-                        *file = Err(held(&error));
+                    } else {
+                        let incoming = self.write(stream, incoming, offset, &bytes)?;
+                        files.insert(stream, incoming);
                     }
-                    let credit = FromReplica::Credit { bytes: cost(bytes.len()) }.encode()?;
+                    let credit = FromReplica::Credit { bytes: cost(length) }.encode()?;
                     self.answers.send_blocking(Lane::Urgent, credit)?;
                 }
             }
@@ -79,15 +108,167 @@ impl Writer {
         Ok(())
     }
 
+    fn offered(&mut self, offer: Offer) -> Result<Incoming> {
+        let Offer { stream, path, size, basis } = offer;
+        if path.is_private() || path.is_root() {
+            return Err(Error::Protocol("an offer for the private directory"));
+        }
+        let Some(hash) = basis else {
+            let found = self.bases.look(&path, &self.partials);
+            self.tell(stream, found)?;
+            return Ok(Incoming::Asked(path));
+        };
+        match self.bases.open(&path, hash, &self.partials) {
+            Some(reader) => Ok(match self.partials.file(&path) {
+                Ok(file) => Incoming::Patch(Box::new(Patching::new(reader, file, size))),
+                Err(error) => Incoming::Useless(held(&error)),
+            }),
+            None => {
+                let found = self.bases.look(&path, &self.partials);
+                self.tell(stream, found)?;
+                Ok(Incoming::Useless(Outcome::NeedContent))
+            }
+        }
+    }
+
+    /// Tells the primary what there is, in parts.
+    fn tell(&self, stream: u64, found: Option<Found>) -> Result<()> {
+        let (hash, signature) = match found {
+            Some(found) => (Some(found.hash), found.signature.to_bytes()),
+            None => (None, Vec::new()),
+        };
+        let mut rest = signature.as_slice();
+        loop {
+            let (part, behind) = rest.split_at(rest.len().min(SIGNATURE_BYTES_MAX));
+            let basis = Basis { stream, hash, signature: part.into(), more: !behind.is_empty() };
+            self.answers.send_blocking(Lane::Urgent, FromReplica::Basis(basis).encode()?)?;
+            if behind.is_empty() {
+                return Ok(());
+            }
+            rest = behind;
+        }
+    }
+
+    /// The first bytes decide where a file is staged: one that was offered may be long in coming.
+    fn begun(&self, incoming: Option<Incoming>) -> Incoming {
+        let file = match incoming {
+            None => self.stage.file(),
+            Some(Incoming::Asked(path)) => self.partials.file(&path),
+            Some(begun) => return begun,
+        };
+        file.map_or_else(|error| Incoming::Useless(held(&error)), Incoming::Whole)
+    }
+
+    fn write(&self, stream: u64, incoming: Incoming, offset: u64, bytes: &[u8]) -> Result<Incoming> {
+        Ok(match incoming {
+            Incoming::Whole(mut file) => match file.write_at(offset, bytes) {
+                Ok(()) => Incoming::Whole(file),
+                Err(error) => Incoming::Useless(held(&error)),
+            },
+            Incoming::Patch(mut patching) => match patching.feed(bytes) {
+                Ok(()) => Incoming::Patch(patching),
+                Err(outcome) => self.failed(stream, outcome)?,
+            },
+            other => other,
+        })
+    }
+
     fn finish(
         &self,
-        file: Option<std::result::Result<StagedFile, Outcome>>,
+        stream: u64,
+        incoming: Incoming,
         size: u64,
-    ) -> std::result::Result<(Staged, Hash), Outcome> {
-        let (staged, hash) = file.ok_or(Outcome::NeedContent)??.finish(size).map_err(|error| held(&error))?;
-        if self.durability != Durability::None {
-            staged.sync().map_err(|error| held(&error))?;
-        }
-        Ok((staged, hash))
+    ) -> Result<std::result::Result<(Staged, Hash), Outcome>> {
+        let finished = match incoming {
+            Incoming::Whole(file) => file.finish(size).map_err(|error| held(&error)),
+            Incoming::Patch(patching) => match patching.finish() {
+                Ok(finished) => Ok(finished),
+                Err(outcome) => {
+                    self.failed(stream, outcome)?;
+                    Err(outcome)
+                }
+            },
+            Incoming::Useless(outcome) => Err(outcome),
+            Incoming::Asked(_) => Err(Outcome::NeedContent),
+        };
+        Ok(finished.and_then(|(staged, hash)| {
+            if self.durability != Durability::None {
+                staged.sync().map_err(|error| held(&error))?;
+            }
+            Ok((staged, hash))
+        }))
     }
+
+    /// A patch that did not lead anywhere is told of, or the next attempt would be the same patch again.
+    fn failed(&self, stream: u64, outcome: Outcome) -> Result<Incoming> {
+        if outcome == Outcome::NeedContent {
+            self.tell(stream, None)?;
+        }
+        Ok(Incoming::Useless(outcome))
+    }
+}
+
+fn room_for(files: &HashMap<u64, Incoming>, stream: u64) -> Result<()> {
+    match files.contains_key(&stream) || files.len() < STREAMS_MAX {
+        true => Ok(()),
+        false => Err(Error::Protocol("too many large files at once")),
+    }
+}
+
+/// A patch being applied.
+struct Patching {
+    basis: Reader,
+    patch: PatchReader,
+    file: StagedFile,
+    /// Where the next byte belongs.
+    at: u64,
+    /// The hash behind the patch, once the patch has ended.
+    hash: Option<Vec<u8>>,
+}
+
+impl Patching {
+    fn new(basis: Reader, file: StagedFile, size: u64) -> Self {
+        let patch = PatchReader::new(basis.stat().size, size);
+        Self { basis, patch, file, at: 0, hash: None }
+    }
+
+    fn feed(&mut self, mut bytes: &[u8]) -> std::result::Result<(), Outcome> {
+        while self.hash.is_none() {
+            match self.patch.step(&mut bytes).map_err(unusable)? {
+                None => return Ok(()),
+                Some(Step::Copy { from, len }) => {
+                    self.file.copy_from(&self.basis, from, self.at, len).map_err(|error| held(&error))?;
+                    self.at = self.at.saturating_add(len);
+                }
+                Some(Step::Literal(bytes)) => {
+                    // What was a hole may be one again.
+                    if bytes.iter().any(|byte| *byte != 0) {
+                        self.file.write_at(self.at, bytes).map_err(|error| held(&error))?;
+                    }
+                    self.at = self.at.saturating_add(bytes.len() as u64);
+                }
+                Some(Step::End) => self.hash = Some(Vec::with_capacity(HASH_BYTES)),
+            }
+        }
+        let hash = self.hash.get_or_insert_default();
+        if hash.len() + bytes.len() > HASH_BYTES {
+            return Err(Outcome::NeedContent);
+        }
+        hash.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(self) -> std::result::Result<(Staged, Hash), Outcome> {
+        self.patch.finish().map_err(unusable)?;
+        let (staged, hash) = self.file.finish(self.at).map_err(|error| held(&error))?;
+        match self.hash.as_deref() == Some(&hash.0[..]) {
+            true => Ok((staged, hash)),
+            false => Err(Outcome::NeedContent),
+        }
+    }
+}
+
+fn unusable(error: fulmar_delta::PatchError) -> Outcome {
+    tracing::warn!(error = &error as &dyn std::error::Error, "a patch cannot be applied; asking for the whole");
+    Outcome::NeedContent
 }

@@ -1,7 +1,7 @@
 //! The side that follows: turns messages of a primary into a tree that equals the primary's.
 //!
 //! Reading order: `session` (frames in, answers out), `open` (is this directory a replica, and whose), `stager` (content into
-//! the stage), `chunks` (the same for large files), `commit` (a batch: sync, rename, sync, record, answer), `apply` (one
+//! the stage), `chunks` (the same for large files; `basis`: what their patches start from), `commit` (a batch: sync, rename, sync, record, answer), `apply` (one
 //! operation), `drift` (is what stands here ours), `quarantine` (where it goes when it is not), `compare` (a listing of the
 //! primary against this tree).
 //!
@@ -10,6 +10,7 @@
 //! the comparer a read-only view. Work flows session → stager → committer, through channels that hold a stated number.
 
 mod apply;
+mod basis;
 mod chunks;
 mod commit;
 mod compare;

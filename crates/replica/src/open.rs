@@ -6,7 +6,7 @@ use crate::session::Options;
 use crate::{Error, Result};
 use fulmar_model::{Kind, PRIVATE_DIRECTORY, Record, RelPath, RootId, escape};
 use fulmar_store::{Intent, Opened, ReplicaStore};
-use fulmar_tree::{Lock, Metadata, Names, Ownership, Private, Stage, Tree};
+use fulmar_tree::{Lock, Metadata, Names, Ownership, Partials, Private, Stage, Tree};
 use fulmar_wire::{Ancestor, Hello, Refusal};
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +18,7 @@ pub(crate) struct Opening {
     pub(crate) tree: Tree,
     pub(crate) private: Private,
     pub(crate) stage: Stage,
+    pub(crate) partials: Partials,
     pub(crate) store: ReplicaStore,
     pub(crate) lock: Lock,
 }
@@ -164,8 +165,9 @@ fn take(
         identity.write(root)?;
     }
     let stage = private.stage()?;
+    let partials = private.partials()?;
     let store = open_store(root)?;
-    let mut opening = Opening { identity, tree, private, stage, store, lock };
+    let mut opening = Opening { identity, tree, private, stage, partials, store, lock };
     recover(&mut opening)?;
     Ok(opening)
 }

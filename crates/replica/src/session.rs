@@ -1,6 +1,7 @@
 //! One primary's visit. The session is a task that only receives, and hands on to the threads that do the work.
 
 use crate::apply::Applier;
+use crate::basis::Bases;
 use crate::chunks::{CREDIT_BYTES, Piece, Writer};
 use crate::commit::{Committer, Job};
 use crate::compare::{Comparer, Listing};
@@ -112,7 +113,8 @@ impl Crew {
         // A comparison that was cut short has left extras that mean nothing to the next.
         opening.store.extras_clear()?;
         let reader = opening.store.catalog().reader()?;
-        let Opening { tree, private, stage, store, lock, .. } = opening;
+        let bases = Bases::new(opening.tree.clone(), opening.store.catalog().reader()?);
+        let Opening { tree, private, stage, partials, store, lock, .. } = opening;
         let ownership = if options.privileged { Ownership::Keep } else { Ownership::Skip };
         let stage = Arc::new(stage);
         let (orders, orders_end) = tokio::sync::mpsc::channel(ORDERS);
@@ -130,6 +132,8 @@ impl Crew {
         };
         let writer = Writer {
             stage: Arc::clone(&stage),
+            partials,
+            bases,
             durability: hello.durability,
             pieces: pieces_end,
             stager: orders.clone(),
@@ -178,6 +182,7 @@ impl Crew {
                 FromPrimary::Chunk { stream, offset, bytes } => {
                     hand(&self.pieces, Piece::Bytes { stream, offset, bytes })?
                 }
+                FromPrimary::Offer(offer) => hand(&self.pieces, Piece::Offer(offer))?,
                 FromPrimary::Abandon { stream } => hand(&self.pieces, Piece::Abandon { stream })?,
                 FromPrimary::Ping => {
                     link.sender.send(Lane::Urgent, FromReplica::Pong.encode()?).await?;

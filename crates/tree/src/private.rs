@@ -2,7 +2,7 @@
 //! of the tree, so that one rename publishes.
 
 use crate::lock::{LOCK_FLAGS, LOCK_MODE, lock_handle};
-use crate::{Dir, Error, Lock, Part, Result, Stage, Tree, Visit, remove_tree, sys};
+use crate::{Dir, Error, Lock, Part, Partials, Result, Stage, Tree, Visit, remove_tree, sys};
 use fulmar_model::{Name, PRIVATE_DIRECTORY};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
@@ -17,6 +17,7 @@ pub struct Private {
 }
 
 const STAGE: &[u8] = b"stage";
+const PARTIAL: &[u8] = b"partial";
 const QUARANTINE: &[u8] = b"quarantine";
 const LOCK: &[u8] = b"lock";
 
@@ -64,6 +65,13 @@ impl Private {
             }
         }
         Ok(Stage::new(dir))
+    }
+}
+
+impl Private {
+    /// Where large files grow from one session to the next. Only under the lock, and once at a time.
+    pub fn partials(&self) -> Result<Partials> {
+        Partials::new(open_or_make(&self.dir, PARTIAL)?)
     }
 }
 

@@ -83,6 +83,31 @@ impl Reader {
             .map_err(|source| Error::Read { path: self.path.clone(), source })
     }
 
+    /// Where data begins at or after `from`, and where it ends; both at most `end`.
+    pub(crate) fn data_after(&self, from: u64, end: u64) -> Result<(u64, u64)> {
+        let seek = |to| match rustix::fs::seek(&self.fd, to) {
+            Ok(at) => Ok(at.min(end)),
+            Err(Errno::NXIO) => Ok(end),
+            Err(source) => Err(Error::Read { path: self.path.clone(), source }),
+        };
+        if self.stat.allocated >= self.stat.size {
+            return Ok((from, end));
+        }
+        let data = seek(SeekFrom::Data(from))?;
+        Ok((data, if data < end { seek(SeekFrom::Hole(data))? } else { end }))
+    }
+
+    /// Has the kernel copy up to `count` bytes to another open file, sharing blocks where it can.
+    pub(crate) fn copy_to(
+        &self,
+        from: &mut u64,
+        to: &OwnedFd,
+        at: &mut u64,
+        count: usize,
+    ) -> rustix::io::Result<usize> {
+        rustix::io::retry_on_intr(|| rustix::fs::copy_file_range(&self.fd, Some(&mut *from), to, Some(&mut *at), count))
+    }
+
     /// The replicated attributes of the open file.
     pub fn xattrs(&self) -> Result<Xattrs> {
         xattr::read(&xattr::Via::Open(self.fd.as_fd()), &|| self.path.clone())

@@ -2,7 +2,7 @@
 
 use crate::hash::ContentHasher;
 use crate::metadata::OWNER_MAY_WRITE;
-use crate::{Dir, Error, Metadata, Ownership, Replace, Result, metadata, sys};
+use crate::{Dir, Error, Metadata, Ownership, Reader, Replace, Result, metadata, sys};
 use fulmar_model::{Hash, Kind, Name, RelPath, Stat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,6 +23,8 @@ pub struct Staged {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Made {
     File,
+    /// A file that stays when it is not published.
+    Partial,
     Directory,
     /// Symlink, FIFO, device node.
     Node,
@@ -41,7 +43,7 @@ impl Staged {
 
     fn handle(&self) -> sys::Handle<'_> {
         match self.made {
-            Made::File | Made::Directory => sys::Handle::Open(self.fd.as_fd()),
+            Made::File | Made::Partial | Made::Directory => sys::Handle::Open(self.fd.as_fd()),
             Made::Node | Made::Link => sys::Handle::Place(self.fd.as_fd()),
         }
     }
@@ -60,7 +62,7 @@ impl Staged {
     /// are published in; the content of a link was made durable when it was written.
     pub fn sync(&self) -> Result<()> {
         match self.made {
-            Made::File | Made::Directory => {
+            Made::File | Made::Partial | Made::Directory => {
                 rustix::fs::fsync(&self.fd).map_err(|source| Error::Sync { path: self.path(), source })
             }
             Made::Node | Made::Link => Ok(()),
@@ -113,13 +115,16 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if self.present {
+        if self.present && self.made != Made::Partial {
             // What cannot be removed here is swept when the stage is next opened.
             let kind = if self.made == Made::Directory { Kind::Directory } else { Kind::File };
             let _ = self.stage.remove(&self.name, kind);
         }
     }
 }
+
+/// Bytes copied from another file at a time, so that what is read back for the hash is still in the processor's cache.
+const COPY_BYTES: usize = 1 << 20;
 
 /// A file being written, from its beginning to its end.
 #[derive(Debug)]
@@ -151,6 +156,61 @@ impl StagedFile {
             self.written = at;
         }
         Ok(())
+    }
+
+    /// Copies `len` bytes from `from` on of another file to `to`, which must not lie before the end of what was written;
+    /// holes stay holes. Where the file system can share blocks, it
+    /// does. What is hashed is what was written, however the other file changes meanwhile; a file that shrank makes
+    /// this fail.
+    pub fn copy_from(&mut self, basis: &Reader, from: u64, to: u64, len: u64) -> Result<()> {
+        let (mut at, end) = (from, from.saturating_add(len));
+        let mut buffer = vec![0; COPY_BYTES];
+        while at < end {
+            let (data, hole) = basis.data_after(at, end)?;
+            at = data;
+            while at < hole {
+                let some = usize::try_from(hole - at).unwrap_or(usize::MAX).min(COPY_BYTES);
+                let place = to.saturating_add(at - from);
+                let count = self.copy_some(basis, at, place, buffer.get_mut(..some).unwrap_or_default())?;
+                at = at.saturating_add(count as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies at most as much as fits in the buffer, and reads it back for the hash.
+    fn copy_some(&mut self, basis: &Reader, from: u64, to: u64, buffer: &mut [u8]) -> Result<usize> {
+        let path = self.staged.path();
+        let failed = |source| Error::Write { path: path.clone(), source };
+        let (mut source_at, mut target_at) = (from, to);
+        let copied = basis.copy_to(&mut source_at, &self.staged.fd, &mut target_at, buffer.len());
+        let count = match copied {
+            Ok(count) => count,
+            // Another file system, or one that cannot.
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                let count = basis.read_at(from, buffer)?;
+                self.write_at(to, buffer.get(..count).unwrap_or_default())?;
+                return if count == 0 { Err(failed(Errno::IO)) } else { Ok(count) };
+            }
+            Err(source) => return Err(failed(source)),
+        };
+        if count == 0 {
+            return Err(failed(Errno::IO));
+        }
+        self.hasher.zeros(self.skipped(to)?);
+        let mut done = 0;
+        while done < count {
+            let rest = buffer.get_mut(done..count).unwrap_or_default();
+            let at = to.saturating_add(done as u64);
+            match rustix::io::retry_on_intr(|| rustix::io::pread(&self.staged.fd, &mut *rest, at)) {
+                Ok(0) => return Err(failed(Errno::IO)),
+                Ok(more) => done += more,
+                Err(source) => return Err(failed(source)),
+            }
+        }
+        self.hasher.update(buffer.get(..count).unwrap_or_default());
+        self.written = to.saturating_add(count as u64);
+        Ok(count)
     }
 
     /// Sets the size, which must not lie before the end of what was written, and gives the hash of the whole.

@@ -14,6 +14,9 @@ mod preface;
 
 pub use field::DecodeError;
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameError, LENGTH_BYTES};
-pub use message::{Ancestor, FromPrimary, FromReplica, Hello, PAGE_ENTRIES_MAX, Page, Refusal, Want, Welcome};
+pub use message::{
+    Ancestor, Basis, FromPrimary, FromReplica, Hello, Offer, PAGE_ENTRIES_MAX, Page, Refusal, SIGNATURE_BYTES_MAX,
+    Want, Welcome,
+};
 pub use operation::{Content, INLINE_BYTES_MAX, Operation, Segment, XATTR_BYTES_MAX};
 pub use preface::{PREFACE_BYTES, Preface, PrefaceError, VERSION, VERSION_MIN};

@@ -106,6 +106,35 @@ pub struct Page {
     pub entries: Vec<(Name, Entry)>,
 }
 
+/// How the content of a large file will come: as a patch against what the replica has, or after asking what that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Number of the stream.
+    pub stream: u64,
+    /// Whose content.
+    pub path: RelPath,
+    /// Its size.
+    pub size: u64,
+    /// Hash of the content the patch in the stream starts from. `None`: a question.
+    pub basis: Option<Hash>,
+}
+
+/// A part of the signature of what the replica has in the place of an offered file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Basis {
+    /// Number of the stream.
+    pub stream: u64,
+    /// Hash of what is signed. `None`: there is nothing of use, send the whole.
+    pub hash: Option<Hash>,
+    /// The next bytes of the signature.
+    pub signature: Box<[u8]>,
+    /// Whether more of it follows.
+    pub more: bool,
+}
+
+/// The most bytes of a signature in one [`Basis`].
+pub const SIGNATURE_BYTES_MAX: usize = 256 * 1024;
+
 /// An entry of a page that is not so on the replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Want {
@@ -154,6 +183,8 @@ pub enum FromPrimary {
     },
     /// Are you there?
     Ping,
+    /// The content of a large file is about to come in a stream.
+    Offer(Offer),
 }
 
 /// From the replica to the primary.
@@ -206,6 +237,9 @@ pub enum FromReplica {
     },
     /// Answer to `Ping`.
     Pong,
+    /// Answer to an `Offer` that asks, or to one whose basis is not there or did not lead to the content: then the stream is
+    /// of no use any more.
+    Basis(Basis),
 }
 
 record!(Ancestor { device, inode });
@@ -213,6 +247,8 @@ record!(Hello { tree, term, queue, boot, ancestors, source, adopt, dry_run, dura
 record!(Welcome { replica, position, owners, credit, quarantined });
 record!(Page { page, directory, part, more, entries });
 record!(Want { index, have });
+record!(Offer { stream, path, size, basis });
+record!(Basis { stream, hash, signature, more });
 
 macro_rules! coded {
     ($type:ident, $what:literal) => {
@@ -267,6 +303,7 @@ impl FromPrimary {
             Self::Chunk { stream, offset, bytes } => Self::encode_chunk(*stream, *offset, bytes),
             Self::Abandon { stream } => control(7, 1, |to| stream.put(to)),
             Self::Ping => control(8, 0, |_| ()),
+            Self::Offer(offer) => control(9, 1, |to| offer.put(to)),
         }
     }
 
@@ -306,6 +343,7 @@ impl FromPrimary {
                 6 => Self::Commit { batch: fields.next()?, position: fields.next()? },
                 7 => Self::Abandon { stream: fields.next()? },
                 8 => Self::Ping,
+                9 => Self::Offer(fields.next()?),
                 code => return Err(DecodeError::Unknown { what: "message", code: code.into() }),
             })
         })
@@ -335,6 +373,7 @@ impl FromReplica {
             Self::Credit { bytes } => control(7, 1, |to| bytes.put(to)),
             Self::Failed { text } => control(8, 1, |to| text.put(to)),
             Self::Pong => control(9, 0, |_| ()),
+            Self::Basis(basis) => control(10, 1, |to| basis.put(to)),
         }
     }
 
@@ -351,6 +390,7 @@ impl FromReplica {
                 7 => Self::Credit { bytes: fields.next()? },
                 8 => Self::Failed { text: fields.next()? },
                 9 => Self::Pong,
+                10 => Self::Basis(fields.next()?),
                 code => return Err(DecodeError::Unknown { what: "message", code: code.into() }),
             })
         })

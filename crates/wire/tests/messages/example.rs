@@ -6,7 +6,7 @@ use fulmar_model::{
     Seq, Term, Timestamp, TreeId, XattrDigest, Xattrs,
 };
 use fulmar_wire::{
-    Ancestor, Content, FromPrimary, FromReplica, Hello, Operation, Page, Refusal, Segment, Want, Welcome,
+    Ancestor, Basis, Content, FromPrimary, FromReplica, Hello, Offer, Operation, Page, Refusal, Segment, Want, Welcome,
 };
 
 fn mtime() -> Timestamp {
@@ -105,6 +105,11 @@ pub fn from_primary() -> Vec<(&'static str, FromPrimary)> {
         ("chunk", FromPrimary::Chunk { stream: 9, offset: 1 << 40, bytes: Box::from(*b"chunk") }),
         ("abandon", FromPrimary::Abandon { stream: 9 }),
         ("ping", FromPrimary::Ping),
+        (
+            "offer",
+            FromPrimary::Offer(Offer { stream: 9, path: path("a/b"), size: 1 << 40, basis: Some(Hash([7; 32])) }),
+        ),
+        ("offer-question", FromPrimary::Offer(Offer { stream: 10, path: path("c"), size: 5, basis: None })),
     ];
     messages.extend(operations.map(|(name, operation)| (name, FromPrimary::Operate(operation))));
     messages
@@ -142,5 +147,15 @@ pub fn from_replica() -> Vec<(&'static str, FromReplica)> {
         ("credit", FromReplica::Credit { bytes: 65_536 }),
         ("failed", FromReplica::Failed { text: "the database cannot be written".into() }),
         ("pong", FromReplica::Pong),
+        (
+            "basis",
+            FromReplica::Basis(Basis {
+                stream: 9,
+                hash: Some(Hash([7; 32])),
+                signature: Box::from(*b"sums"),
+                more: true,
+            }),
+        ),
+        ("basis-none", FromReplica::Basis(Basis { stream: 10, hash: None, signature: Box::default(), more: false })),
     ]
 }
