@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use fulmar_testkit::fixture::Node::File;
@@ -251,4 +252,32 @@ fn a_question_about_what_is_not_followed_says_so_and_names_what_is() {
     }
     second.stop();
     follow.stop();
+}
+
+/// Runs the program with an end of a pipe that nobody reads, or a device that is full, as one of its outputs.
+fn run_unheard(cluster: &Cluster, arguments: &[&str], stdout: Stdio, stderr: Stdio) -> Option<i32> {
+    let mut command = std::process::Command::new(cluster.binary().path());
+    command.args(arguments).arg("--state-dir").arg(cluster.state()).current_dir(cluster.path());
+    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).status().unwrap().code()
+}
+
+fn unread() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn what_nobody_reads_changes_nothing_but_a_full_disk_is_told() {
+    let cluster = cluster();
+    let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
+    let null = || Stdio::null();
+    let dry = ["sync", "source", "replica0", "--dry-run"];
+    assert_eq!(run_unheard(&cluster, &dry, unread(), null()), Some(1), "as many had enough with | head");
+    assert_eq!(run_unheard(&cluster, &dry, full(), null()), Some(3));
+    let sync = ["sync", "source", "replica0", "--json"];
+    assert_eq!(run_unheard(&cluster, &sync, unread(), unread()), Some(0));
+    assert_eq!(run_unheard(&cluster, &sync, full(), null()), Some(3));
+    assert_eq!(run_unheard(&cluster, &["sync", "source", "replica0"], null(), full()), Some(0));
+    assert_eq!(run_unheard(&cluster, &["sync", "nothing", "replica0"], null(), unread()), Some(2));
 }
