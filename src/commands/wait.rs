@@ -5,6 +5,7 @@ use crate::control::{Answer, Command, ask};
 use crate::exit::{Exit, Failure, Result};
 use crate::render::{self, say};
 use crate::state;
+use fulmar_primary::HELD_LISTED;
 
 /// Exit code 0: it is so; 1: paths are held (named on stderr); 3: the time was not enough, or nobody follows.
 pub fn run(args: &WaitArgs) -> Result {
@@ -24,6 +25,7 @@ pub fn run(args: &WaitArgs) -> Result {
         Answer::Held { replica, paths } => {
             match paths.len() {
                 1 => say(format_args!("error: 1 path is held on {replica}")),
+                HELD_LISTED.. => say(format_args!("error: {HELD_LISTED} paths or more are held on {replica}")),
                 many => say(format_args!("error: {many} paths are held on {replica}")),
             }
             for held in paths {
