@@ -156,7 +156,6 @@ impl Primary {
                 rescans: rescans.clone(),
                 restarts: restarts.clone(),
                 end: end.clone(),
-                root: tree.id(),
                 meter: Arc::default(),
             };
             meter = Some(Arc::clone(&supervisor.meter));
