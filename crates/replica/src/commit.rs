@@ -185,9 +185,11 @@ impl Committer {
             _ => {}
         }
         for path in touched {
-            match self.applier.tree.dir(&path).and_then(|dir| dir.sync()) {
-                Err(error) if !error.is_gone() => return Err(error.into()),
-                _ => {}
+            match self.applier.tree.dir(&path) {
+                Ok(dir) => dir.sync()?,
+                Err(error) if error.is_gone() => {}
+                // Its mode forbids even its owner to open it; what is durable does not depend on that.
+                Err(_) => return Ok(self.applier.tree.sync()?),
             }
         }
         Ok(())
