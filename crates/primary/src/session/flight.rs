@@ -3,7 +3,7 @@
 use crate::step::{Action, Step};
 use fulmar_model::{HeldReason, Outcome, RelPath, Seq};
 use fulmar_store::{Outstanding, Work};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// First and longest pause before a held path is tried again.
 const RETRY_MIN_MS: i64 = 1_000;
@@ -63,6 +63,8 @@ pub(super) struct Landed {
     pub(super) left: Vec<Outstanding>,
     /// Settled, by an operation or by a comparison that is to come.
     pub(super) done: Vec<RelPath>,
+    /// Directories that are as they should be, whatever is in them.
+    pub(super) made: Vec<RelPath>,
     /// Settled by an operation.
     pub(super) applied: Vec<RelPath>,
     /// Removed, or renamed away.
@@ -106,6 +108,7 @@ impl Flight {
         let planned_again: Vec<_> = self.again().cloned().collect();
         let mut done = std::mem::take(&mut self.errand.asked);
         let (mut applied, mut removed, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let mut made = BTreeSet::new();
         let mut failed = BTreeMap::new();
         for (index, outcome) in outcomes {
             failed.insert(usize::try_from(*index).ok().filter(|index| *index < self.operated.len())?, *outcome);
@@ -119,7 +122,10 @@ impl Flight {
                     removed.extend(step.from.filter(|_| !step.subtree));
                     removed.extend(step.removes.then(|| step.path.clone()));
                     applied.push(step.path.clone());
-                    done.push(step.path);
+                    match step.directory {
+                        true => drop(made.insert(step.path)),
+                        false => done.push(step.path),
+                    }
                     continue;
                 }
                 Outcome::NeedContent if step.removes => (step.path, Left::new(GONE, 0)),
@@ -148,10 +154,11 @@ impl Flight {
         let since_ms = self.errand.since_ms.unwrap_or(now_ms);
         let anew = |path: &RelPath| planned_again.contains(path) && applied.contains(path) && !refused.contains(path);
         let since = |path: &RelPath| if anew(path) { now_ms } else { since_ms };
-        done.retain(|path| !self.left.contains_key(path) || anew(path));
+        done.retain(|path| !made.contains(path) && (!self.left.contains_key(path) || anew(path)));
+        made.retain(|path| !self.left.contains_key(path) || anew(path));
         let left = self.left.into_iter().map(|(path, left)| (since(&path), path, left));
         let left = left.map(|(since_ms, path, left)| left.at(path, since_ms)).collect();
-        Some(Landed { left, done, applied, removed })
+        Some(Landed { left, done, made: made.into_iter().collect(), applied, removed })
     }
 }
 
