@@ -313,6 +313,19 @@ fn a_dry_run_creates_and_changes_nothing() {
 }
 
 #[test]
+fn a_dry_run_that_keeps_names_no_removals() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1")), ("gone", File("2"))]);
+    cluster.sync(&[]).expect(0);
+    fs::remove_file(cluster.source().join("gone")).unwrap();
+    fs::write(cluster.replica(0).join("stray"), "x").unwrap();
+    let said = cluster.sync(&["--dry-run"]);
+    assert!(said.expect(1).stdout.contains("remove    stray"), "{said}");
+    let said = cluster.sync(&["--dry-run", "--delete", "keep"]);
+    assert!(!said.stdout.contains("remove"), "{said}");
+}
+
+#[test]
 fn two_replicas_are_brought_up_to_date_in_one_call() {
     if !need("rsync") {
         return;

@@ -14,7 +14,7 @@ use crate::status::ReplicaState;
 use crate::step::{Action, Step};
 use crate::{Error, Result};
 use fulmar_link::{Lane, Link, Receiver, Sender};
-use fulmar_model::{RelPath, ReplicaId, Seq};
+use fulmar_model::{DeletePolicy, RelPath, ReplicaId, Seq};
 use fulmar_store::{Ack, Outstanding, OutstandingCount, Work};
 use fulmar_tree::Tree;
 use fulmar_wire::{FromPrimary, FromReplica, Welcome};
@@ -232,6 +232,9 @@ impl<'a> Visit<'a> {
     pub(super) async fn send(&mut self, steps: Vec<Step>, errand: Errand) -> Result<()> {
         if let Some(would) = &self.session.would {
             for step in steps {
+                if step.removes && self.session.hello.delete == DeletePolicy::Keep {
+                    continue;
+                }
                 if let Action::Operate { word, .. } = &step.action {
                     // Nobody listening is no reason to stop.
                     let _ = would.send((word, step.path));
