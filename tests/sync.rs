@@ -1,14 +1,16 @@
 //! `fulmar sync`: bringing replicas up to date once. What arrives, what stays untouched, and what happens to what others
 //! did to a replica.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use fulmar_testkit::fixture::Node::{Dir, File, Link, Same};
-use fulmar_testkit::{Cluster, Life, fixture, fresh_seed, need, oracle};
+use fulmar_testkit::{Cluster, Life, fixture, fresh_seed, need, oracle, until};
+use rustix::fs::{Mode, OFlags};
 
 fn cluster() -> Cluster {
     Cluster::new(env!("CARGO_BIN_EXE_fulmar"))
@@ -323,6 +325,30 @@ fn a_dry_run_that_keeps_names_no_removals() {
     assert!(said.expect(1).stdout.contains("remove    stray"), "{said}");
     let said = cluster.sync(&["--dry-run", "--delete", "keep"]);
     assert!(!said.stdout.contains("remove"), "{said}");
+}
+
+#[test]
+fn what_is_nested_too_deep_is_held_and_holds_nothing_else_up() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1")), ("z", File("2"))]);
+    let name = CString::new("d".repeat(250)).unwrap();
+    let mut at = rustix::fs::open(cluster.source(), OFlags::DIRECTORY, Mode::empty()).unwrap();
+    // 70 names of 250 bytes: no path of more than 16 KiB is replicated.
+    for _ in 0..70 {
+        rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, &name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+    for _ in 0..2 {
+        cluster.sync(&[]).expect(1).expect_error("cannot be read on the primary");
+        assert_eq!(fs::read_to_string(cluster.replica(0).join("z")).unwrap(), "2");
+    }
+    let follow = cluster.follow(&[]);
+    fs::write(cluster.source().join("z"), "3").unwrap();
+    until(Duration::from_secs(60), "the rest is followed", || {
+        let content = fs::read_to_string(cluster.replica(0).join("z")).unwrap();
+        if content == "3" { Ok(()) } else { Err(format!("{:#}", cluster.status())) }
+    });
+    follow.stop();
 }
 
 #[test]
