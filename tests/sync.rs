@@ -156,6 +156,22 @@ fn an_adopted_copy_keeps_the_inodes_of_equal_files() {
 }
 
 #[test]
+fn links_that_nothing_is_recorded_of_are_nobody_elses() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1")), ("b", Same("a")), ("d/c", Same("a")), ("other", File("2"))]);
+    cluster.sync(&[]).expect(0);
+    fs::remove_file(cluster.replica(0).join(".fulmar/store.db")).unwrap();
+    cluster.sync(&[]).expect(0);
+    fs::remove_dir_all(cluster.replica(0).join(".fulmar")).unwrap();
+    cluster.sync(&["--adopt"]).expect(0);
+    oracle::assert_equal(cluster.source(), &cluster.replica(0));
+    assert_eq!(quarantined_contents(&cluster.replica(0)), Vec::<String>::new(), "all of it is the source's");
+}
+
+#[test]
 fn what_others_did_to_a_replica_is_undone_and_kept_in_quarantine() {
     if !need("rsync") {
         return;
