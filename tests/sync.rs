@@ -172,6 +172,19 @@ fn links_that_nothing_is_recorded_of_are_nobody_elses() {
 }
 
 #[test]
+fn a_dry_run_of_an_adoption_names_what_would_go() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("d/a", File("1"))]);
+    let strays: Vec<_> = (0..1200).map(|number| format!("d/stray{number:04}")).collect();
+    let nodes: Vec<_> = strays.iter().map(|path| (path.as_str(), File("x"))).collect();
+    fixture::build(&cluster.replica(0), &nodes);
+    fixture::build(&cluster.replica(0), &[("tree/of/strays", File("x"))]);
+    let said = cluster.sync(&["--dry-run", "--adopt"]);
+    let named: Vec<_> = said.expect(1).stdout.lines().filter_map(|line| line.strip_prefix("remove    ")).collect();
+    assert_eq!(named, strays.iter().map(String::as_str).chain(["tree"]).collect::<Vec<_>>(), "{said}");
+}
+
+#[test]
 fn what_others_did_to_a_replica_is_undone_and_kept_in_quarantine() {
     if !need("rsync") {
         return;

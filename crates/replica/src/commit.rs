@@ -3,9 +3,10 @@
 //!
 //! The committer is the only one who changes the tree and the store.
 
-use crate::Result;
 use crate::apply::Applier;
+use crate::compare::page;
 use crate::stager::{Batch, Prepared};
+use crate::{Error, Result};
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Durability, LinkGroup, Outcome, QueueId, Record, RelPath};
 use fulmar_store::Intent;
@@ -83,13 +84,7 @@ impl Committer {
     }
 
     fn extras(&mut self, after: Option<&RelPath>) -> Result<FromReplica> {
-        let mut paths = self.applier.store.extras(after, EXTRAS_PAGE)?;
-        let mut bytes = 0;
-        paths.retain(|path| {
-            // The answer must fit in a frame; the primary asks again behind the last path it was given.
-            bytes += path.as_bytes().len() + 8;
-            bytes <= fulmar_wire::FRAME_BYTES_MAX / 2
-        });
+        let paths = page(self.applier.store.extras(after, EXTRAS_PAGE)?);
         if paths.is_empty() {
             self.applier.store.extras_clear()?;
         }

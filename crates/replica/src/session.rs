@@ -3,7 +3,7 @@
 use crate::apply::Applier;
 use crate::chunks::{CREDIT_BYTES, Piece, Writer};
 use crate::commit::{Committer, Job};
-use crate::compare::{Comparer, Listing};
+use crate::compare::{Comparer, Listing, Looked};
 use crate::open::{Opening, Ready, open};
 use crate::stager::{Order, Stager};
 use crate::{Error, Result};
@@ -127,6 +127,7 @@ impl Crew {
             listings: listings_end,
             committer: Some(jobs.clone()),
             answers: answers.clone(),
+            looked: Looked::default(),
         };
         let writer = Writer {
             stage: Arc::clone(&stage),
@@ -256,6 +257,7 @@ async fn look(tree: Option<Tree>, _hello: &Hello, link: &mut Link, options: Opti
         listings: listings_end,
         committer: None,
         answers: link.sender.clone(),
+        looked: Looked::default(),
     };
     let (alive, mut ended) = tokio::sync::mpsc::channel(1);
     let thread = spawn("fulmar-compare", alive, move || comparer.run())?;
@@ -271,11 +273,7 @@ async fn look(tree: Option<Tree>, _hello: &Hello, link: &mut Link, options: Opti
         let handed = match message {
             FromPrimary::Page(page) => hand(&listings, Listing::Page(page)),
             FromPrimary::Listed => hand(&listings, Listing::End),
-            FromPrimary::Extras { .. } => {
-                let none = FromReplica::Extras { paths: Vec::new() };
-                link.sender.send(Lane::Urgent, none.encode()?).await?;
-                Ok(true)
-            }
+            FromPrimary::Extras { after } => hand(&listings, Listing::Extras { after }),
             FromPrimary::Ping => {
                 link.sender.send(Lane::Urgent, FromReplica::Pong.encode()?).await?;
                 Ok(true)
