@@ -247,6 +247,29 @@ fn a_follow_goes_on_when_nobody_reads_its_log() {
 }
 
 #[test]
+fn what_is_confirmed_is_at_the_replicas_path_though_it_was_moved_or_lost_its_records() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1"))]);
+    let follow = cluster.follow(&[]);
+    cluster.settle();
+    let (replica, away) = (cluster.replica(0), cluster.path().join("away"));
+    fs::rename(&replica, &away).unwrap();
+    fs::write(cluster.source().join("b"), "2").unwrap();
+    cluster.assert_in_sync(1);
+    assert!(!away.join("b").exists());
+    fs::remove_dir_all(replica.join(".fulmar")).unwrap();
+    fs::write(cluster.source().join("a"), "3").unwrap();
+    cluster.until_status(0, "it is away", |replica| {
+        replica["error"].as_str().is_some_and(|error| error.contains("was never a replica"))
+    });
+    assert_content(&replica.join("a"), "1");
+    follow.stop();
+}
+
+#[test]
 fn a_second_follow_of_the_same_tree_is_refused_and_names_the_first() {
     let cluster = cluster();
     let follow = cluster.follow(&[]);

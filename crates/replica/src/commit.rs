@@ -93,6 +93,9 @@ impl Committer {
 
     fn batch(&mut self, batch: Batch) -> Result<FromReplica> {
         let Batch { number, position, mut operations } = batch;
+        if !self.applier.private.is_in_place()? {
+            return Err(Error::Displaced);
+        }
         self.sync_staged(&mut operations)?;
         self.intend(&operations)?;
         self.applier.store.begin()?;
