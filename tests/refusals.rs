@@ -254,6 +254,23 @@ fn a_question_about_what_is_not_followed_says_so_and_names_what_is() {
     follow.stop();
 }
 
+#[test]
+fn a_far_end_that_refuses_says_why_before_it_ends() {
+    let cluster = cluster();
+    fs::create_dir(cluster.replica(0)).unwrap();
+    fs::write(cluster.replica(0).join("precious"), "somebody's work").unwrap();
+    let rsh = cluster.rsh("rsh");
+    let target = format!("host:{}", cluster.replica(0).display());
+    // The process ends right behind its refusal: once would prove little.
+    for _ in 0..10 {
+        cluster
+            .sync_to(&[OsStr::new(&target)], &["--rsh", rsh.command().to_str().unwrap()])
+            .expect(2)
+            .expect_error("is not empty and was never a replica")
+            .expect_error("--adopt");
+    }
+}
+
 /// Runs the program with an end of a pipe that nobody reads, or a device that is full, as one of its outputs.
 fn run_unheard(cluster: &Cluster, arguments: &[&str], stdout: Stdio, stderr: Stdio) -> Option<i32> {
     let mut command = std::process::Command::new(cluster.binary().path());

@@ -18,6 +18,8 @@ use std::thread::JoinHandle;
 
 /// How often a replica that is busy says that it is alive. Well below the silence after which a primary gives up.
 const ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long the primary is given to take the reason why it is left.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
 /// Operations waiting for the stager; full: the session stops reading, and the primary feels it.
 const ORDERS: usize = 64;
 /// Batches waiting for the committer; full: the stager waits.
@@ -63,6 +65,8 @@ pub async fn serve(root: PathBuf, mut link: Link, options: Options) -> Result<()
             };
             // The primary may be gone already; the error itself is what counts.
             let _ = link.sender.send(Lane::Urgent, farewell.encode()?).await;
+            // Who serves may end its process next, and the reason with it.
+            link.finish(FAREWELL).await;
             Err(error)
         }
     }
