@@ -198,6 +198,8 @@ fn hostile_names_are_escaped_wherever_they_are_printed() {
     assert_refused(&finished, 2);
     assert!(!finished.stderr.contains('\u{1b}'), "{finished}");
     assert!(!finished.stderr.contains("\nerror: forged"), "{finished}");
+    let replica = cluster.path().join("evil\u{1b}[2J");
+    cluster.sync_to(&[replica.as_os_str()], &[]).expect(0).expect_error("/evil\\x1b[2J: in sync");
 }
 
 /// What `fulmar COMMAND ARGUMENTS` says on stderr, which must end with `code`.
