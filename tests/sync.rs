@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use fulmar_testkit::fixture::Node::{Dir, File, Link, Same};
-use fulmar_testkit::{Cluster, Life, fixture, fresh_seed, need, oracle, until};
+use fulmar_testkit::{Cluster, Life, LoopMount, fixture, fresh_seed, need, oracle, until};
 use rustix::fs::{Mode, OFlags};
 
 fn cluster() -> Cluster {
@@ -412,6 +412,20 @@ fn a_replica_behind_a_remote_shell_is_brought_up_to_date() {
         fs::write(cluster.source().join("small"), "changed in between").unwrap();
     }
     assert_eq!(rsh.far_ends(), Vec::<u32>::new(), "the far end ends with its connection");
+}
+
+#[test]
+fn a_replica_that_is_full_is_not_called_in_sync() {
+    let Some(mount) = LoopMount::new(12 << 20) else { return };
+    let cluster = cluster();
+    for number in 0..6 {
+        let content = fulmar_testkit::Random::new(number).bytes(3 << 20);
+        fs::write(cluster.source().join(number.to_string()), content).unwrap();
+    }
+    // Held, or given up because its records do not fit either.
+    let finished = cluster.sync_to(&[mount.path().join("replica").as_os_str()], &[]);
+    assert_ne!(finished.code, 0, "{finished}");
+    assert!(!finished.stderr.contains(": in sync"), "{finished}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::control::Tree;
 use crate::exit::{Exit, Failure, Result};
 use crate::render::{self, Progress, Reader, say};
 use fulmar_primary::{GuardState, Mode, Primary};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// See the head of this file.
@@ -32,13 +33,14 @@ pub async fn run(args: SyncArgs) -> Result {
         reader.map(|_| count)
     });
     let progress = Progress::start(&primary, args.progress, args.shared.quiet || args.dry_run);
-    let mut failures = Vec::new();
+    let (mut failures, mut failed) = (Vec::new(), HashSet::new());
     let interrupted = loop {
         tokio::select! {
             ended = sessions.next() => match ended {
                 Some(finished) => {
                     if let Some(error) = finished.error {
                         failures.push(explain(Some(&finished.name), error));
+                        failed.insert(finished.name);
                     }
                 }
                 None => break false,
@@ -64,7 +66,7 @@ pub async fn run(args: SyncArgs) -> Result {
         return report(failures, if count > 0 { Exit::Differs } else { Exit::Done });
     }
     if !args.shared.quiet && !args.json {
-        summary(&tree);
+        summary(&tree, &failed);
     }
     if let GuardState::Tripped(why) = status.guard {
         say(format_args!("error: removals were held back: {why}"));
@@ -88,12 +90,13 @@ fn report(mut failures: Vec<Failure>, otherwise: Exit) -> Result {
     Err(last)
 }
 
-fn summary(tree: &Tree) {
+fn summary(tree: &Tree, failed: &HashSet<String>) {
     for replica in &tree.replicas {
         if replica.replica_id.is_none() {
             continue;
         }
-        let state = if replica.held == 0 { "in sync" } else { "NOT in sync" };
+        let good = replica.held == 0 && !failed.contains(&replica.name);
+        let state = if good { "in sync" } else { "NOT in sync" };
         say(format_args!(
             "{}: {state}, {} entries, {} operations, {} sent",
             replica.name,
