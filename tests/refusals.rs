@@ -104,8 +104,12 @@ fn what_cannot_be_a_source_and_replicas_is_refused_before_anything_is_touched() 
 
 #[test]
 fn a_state_directory_inside_the_source_or_a_replica_is_refused() {
-    for inside in ["source/state", "source/d", "source"] {
+    for inside in ["source/state", "source/d", "source", "replica0", "replica0/state", "replica0/new/state"] {
         let cluster = cluster();
+        if inside == "replica0/state" {
+            // Of one that exists; the others do not.
+            cluster.sync(&[]).expect(0);
+        }
         let before = scene(&cluster);
         let state = cluster.path().join(inside);
         let arguments = [
