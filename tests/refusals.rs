@@ -277,6 +277,18 @@ fn a_far_end_that_refuses_says_why_before_it_ends() {
     }
 }
 
+#[test]
+fn a_control_socket_takes_the_place_of_nothing_but_a_socket() {
+    let cluster = cluster();
+    let precious = cluster.path().join("precious");
+    fs::write(&precious, "somebody's work").unwrap();
+    let control = ["--control", precious.to_str().unwrap()];
+    let mut follow = cluster.start_follow(&[cluster.replica(0).as_os_str()], &control);
+    assert!(follow.wait(Duration::from_secs(60)), "it goes on\n{}", follow.log());
+    assert_refused(&follow.finish(Duration::ZERO), 3);
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "somebody's work");
+}
+
 /// Runs the program with an end of a pipe that nobody reads, or a device that is full, as one of its outputs.
 fn run_unheard(cluster: &Cluster, arguments: &[&str], stdout: Stdio, stderr: Stdio) -> Option<i32> {
     let mut command = std::process::Command::new(cluster.binary().path());
