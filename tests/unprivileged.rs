@@ -55,6 +55,17 @@ fn a_directory_that_cannot_be_read_any_more_is_no_success_of_wait() {
 }
 
 #[test]
+fn what_cannot_be_put_into_a_directory_is_held_directories_too() {
+    let Some(cluster) = cluster() else { return };
+    fs::create_dir(cluster.source().join("closed/sub")).unwrap();
+    set_mode(&cluster.source().join("closed"), 0o555);
+    let finished = cluster.sync(&[]);
+    finished.expect(1).expect_error("held: closed/b: permission denied on the replica");
+    finished.expect_error("held: closed/sub: permission denied on the replica");
+    assert_eq!(fs::read_to_string(cluster.replica(0).join("a")).unwrap(), "1");
+}
+
+#[test]
 fn a_directory_that_its_own_owner_cannot_open_holds_nothing_else_up() {
     let Some(cluster) = cluster() else { return };
     let closed = cluster.source().join("closed");

@@ -145,8 +145,14 @@ impl Flight {
                 self.left.insert(from, Left { after: Some(at.clone()), ..Left::new(GONE, 0) });
             }
             refused.push(at.clone());
-            // A comparison covers whatever else there is to do at the path.
-            if self.left.get(&at).is_none_or(|known| known.work != Work::Compare) {
+            // A comparison covers whatever else there is to do at the path. And that a directory which could not be made
+            // has no times to set is no reason to try again at once.
+            let covered = self.left.get(&at).is_some_and(|known| match known.work {
+                Work::Compare => true,
+                Work::Held { .. } => left.work == Work::Again,
+                _ => false,
+            });
+            if !covered {
                 self.left.insert(at, left);
             }
         }
@@ -227,6 +233,14 @@ mod tests {
         let landed = land(vec![operation("a"), Step::new(path("a"), Action::Again)], &[]);
         assert_eq!(landed.left.iter().map(|row| row.since_ms).collect::<Vec<_>>(), [100]);
         assert!(landed.done.contains(&path("a")));
+    }
+
+    #[test]
+    fn a_directory_that_could_not_be_made_stays_held_though_its_times_want_it() {
+        let held = Outcome::Held { reason: HeldReason::Permission, errno: 13 };
+        let landed = land(vec![operation("b"), operation("b")], &[(0, held), (1, Outcome::NeedContent)]);
+        let work: Vec<_> = landed.left.iter().map(|row| row.work).collect();
+        assert_eq!(work, [Work::Held { reason: HeldReason::Permission, errno: 13 }]);
     }
 
     #[test]
