@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use fulmar_testkit::fixture::Node::{Dir, File, Link, Same};
-use fulmar_testkit::{Cluster, Life, LoopMount, fixture, fresh_seed, need, oracle, until};
+use fulmar_testkit::{Cluster, Life, fixture, fresh_seed, need, oracle, until};
 use rustix::fs::{Mode, OFlags};
 
 fn cluster() -> Cluster {
@@ -415,17 +415,22 @@ fn a_replica_behind_a_remote_shell_is_brought_up_to_date() {
 }
 
 #[test]
-fn a_replica_that_is_full_is_not_called_in_sync() {
-    let Some(mount) = LoopMount::new(12 << 20) else { return };
+fn a_replica_whose_session_fails_is_not_called_in_sync() {
     let cluster = cluster();
-    for number in 0..6 {
-        let content = fulmar_testkit::Random::new(number).bytes(3 << 20);
-        fs::write(cluster.source().join(number.to_string()), content).unwrap();
-    }
-    // Held, or given up because its records do not fit either.
-    let finished = cluster.sync_to(&[mount.path().join("replica").as_os_str()], &[]);
-    assert_ne!(finished.code, 0, "{finished}");
-    assert!(!finished.stderr.contains(": in sync"), "{finished}");
+    let nodes: Vec<_> = (0..600).map(|number| format!("f{number}")).collect();
+    let nodes: Vec<_> = nodes.iter().map(|name| (name.as_str(), File("1"))).collect();
+    fixture::build(cluster.source(), &nodes);
+    // It says who it is, and dies (with its process group, which is its own) in the middle of what it wants.
+    let rsh = cluster.path().join("rsh");
+    fs::write(
+        &rsh,
+        format!("#!/bin/sh\nshift 2\n{:?} \"$@\" | {{ dd bs=1 count=200; kill -9 0; }}\n", cluster.binary().path()),
+    )
+    .unwrap();
+    fs::set_permissions(&rsh, fs::Permissions::from_mode(0o755)).unwrap();
+    let target = format!("host:{}", cluster.replica(0).display());
+    let finished = cluster.sync_to(&[OsStr::new(&target)], &["--rsh", rsh.to_str().unwrap()]);
+    finished.expect(3).expect_error("NOT in sync");
 }
 
 #[test]
