@@ -2,6 +2,9 @@
 //!
 //! This package is the only place for option parsing, configuration, signals, exit codes and printing.
 
+// They panic when nobody reads; `render` has what does not.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 mod commands;
 mod control;

@@ -1,11 +1,14 @@
-//! Everything that is printed for people: errors, logs, tables, progress.
+//! Everything that is printed: data, and for people errors, logs, tables, progress.
+//!
+//! Nothing that cannot be printed is a panic: what is said is lost when nobody is there to read it, and the work goes on.
 
 use crate::cli::Command;
 use crate::control::{Status, Tree};
-use crate::exit::Failure;
+use crate::exit::{Failure, Result};
 use fulmar_primary::{Primary, ReplicaState};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{IsTerminal, Write};
+use std::fmt::Display;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
@@ -30,27 +33,57 @@ pub fn start_log(command: &Command) {
         _ => LevelFilter::TRACE,
     };
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(colour).init();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        // It would be told on the same stderr, with a panic where that fails again.
+        .log_internal_errors(false)
+        .with_ansi(colour)
+        .init();
+}
+
+/// One line for people.
+pub fn say(line: impl Display) {
+    // A follow outlives the terminal, the pipe or the journal it was started with.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Whether somebody still reads what is printed as data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    There,
+    /// It has what it wanted (`| head`): no failure, and no reason to print more.
+    Gone,
+}
+
+/// One line of data.
+pub fn data(line: impl Display) -> Result<Reader> {
+    read(writeln!(std::io::stdout().lock(), "{line}"))
+}
+
+fn read(written: std::io::Result<()>) -> Result<Reader> {
+    match written {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(Failure::failed(anyhow::Error::new(error).context("write to standard output"))),
+    }
 }
 
 /// `error:`, `caused by:`, `hint:`.
 pub fn failure(failure: &Failure) {
-    eprintln!("error: {}", failure.error);
+    say(format_args!("error: {}", failure.error));
     for cause in failure.error.chain().skip(1) {
-        eprintln!("caused by: {cause}");
+        say(format_args!("caused by: {cause}"));
     }
     if let Some(hint) = &failure.hint {
-        eprintln!("hint: {hint}");
+        say(format_args!("hint: {hint}"));
     }
 }
 
 /// One line a replica, and what needs attention below it.
-pub fn status(status: &Status) -> std::io::Result<()> {
+pub fn status(status: &Status) -> Result<Reader> {
     let mut out = std::io::stdout().lock();
-    for tree in &status.trees {
-        table(&mut out, tree)?;
-    }
-    Ok(())
+    read(status.trees.iter().try_for_each(|tree| table(&mut out, tree)))
 }
 
 fn table(out: &mut impl Write, tree: &Tree) -> std::io::Result<()> {
@@ -170,7 +203,7 @@ async fn draw(primary: Primary, terminal: bool) {
                     drawn[index].finish_and_clear();
                 }
             } else if lines.is_multiple_of(50) && replica.state != ReplicaState::Live {
-                eprintln!("{}  {text}", replica.name);
+                say(format_args!("{}  {text}", replica.name));
             }
         }
         lines += 1;

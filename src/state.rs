@@ -4,6 +4,7 @@ use crate::cli::Shared;
 use crate::exit::{Failure, Result};
 use fulmar_model::escape;
 use fulmar_tree::{Tree, hash_bytes};
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -65,15 +66,20 @@ pub fn of_tree(base: &Path, source: &Path) -> PathBuf {
     base.join("trees").join(format!("{}-{digest}", plain.trim_start_matches('.')))
 }
 
-/// Makes the directory of a source's state, after checking that it is not inside the source.
-pub fn create(base: &Path, source: &Path) -> Result<PathBuf> {
+/// Makes the directory of a source's state, after checking that it is not inside the source or a replica of this machine.
+pub fn create<'a>(base: &Path, source: &Path, mut replicas: impl Iterator<Item = &'a Path>) -> Result<PathBuf> {
     let existing = base.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    let root = std::fs::metadata(source).map_err(Failure::failed)?;
+    let source_root = std::fs::metadata(source).map_err(Failure::failed)?;
     let tree = Tree::open(existing).map_err(Failure::failed)?;
     let device = |d: fulmar_model::Device| rustix::fs::makedev(d.major, d.minor);
     let inside = tree.ancestors().map_err(Failure::failed)?;
-    if inside.iter().any(|above| (device(above.device), above.inode) == (root.dev(), root.ino())) {
-        return Err(Failure::usage(format!("the state directory {} is inside the source", shown(base)))
+    let is_inside =
+        |root: &Metadata| inside.iter().any(|above| (device(above.device), above.inode) == (root.dev(), root.ino()));
+    // A replica that does not exist has nothing inside yet: only its name tells.
+    let is_replica = |path: &Path| std::fs::metadata(path).map_or(base.starts_with(path), |root| is_inside(&root));
+    let holder = if is_inside(&source_root) { Some("source") } else { replicas.any(is_replica).then_some("replica") };
+    if let Some(holder) = holder {
+        return Err(Failure::usage(format!("the state directory {} is inside the {holder}", shown(base)))
             .hint("put it elsewhere: --state-dir /var/lib/fulmar"));
     }
     let path = of_tree(base, source);

@@ -239,6 +239,60 @@ fn a_follow_ends_cleanly_when_it_is_told_to_and_leaves_nothing_running() {
     });
 }
 
+/// Killed when the test is over.
+struct Unheard(std::process::Child);
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn a_follow_goes_on_when_nobody_reads_its_log() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1"))]);
+    cluster.sync(&[]).expect(0);
+    fs::write(cluster.replica(0).join("a"), "edited by hand, which is worth a warning").unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(cluster.binary().path());
+    command.args(["follow", "-vv", "source", "replica0", "--state-dir", "state"]).current_dir(cluster.path());
+    let mut follow = Unheard(command.stderr(writer).spawn().unwrap());
+    until(Duration::from_secs(60), "the follow answers", || {
+        assert!(follow.0.try_wait().unwrap().is_none(), "the follow has ended");
+        if cluster.is_up() { Ok(()) } else { Err("it does not".to_owned()) }
+    });
+    fs::write(cluster.source().join("a"), "2").unwrap();
+    cluster.settle();
+    assert_content(&cluster.replica(0).join("a"), "2");
+    assert_eq!(oracle::quarantined(&cluster.replica(0)).len(), 1);
+}
+
+#[test]
+fn what_is_confirmed_is_at_the_replicas_path_though_it_was_moved_or_lost_its_records() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1"))]);
+    let follow = cluster.follow(&[]);
+    cluster.settle();
+    let (replica, away) = (cluster.replica(0), cluster.path().join("away"));
+    fs::rename(&replica, &away).unwrap();
+    fs::write(cluster.source().join("b"), "2").unwrap();
+    cluster.assert_in_sync(1);
+    assert!(!away.join("b").exists());
+    fs::remove_dir_all(replica.join(".fulmar")).unwrap();
+    fs::write(cluster.source().join("a"), "3").unwrap();
+    cluster.until_status(0, "it is away", |replica| {
+        replica["error"].as_str().is_some_and(|error| error.contains("was never a replica"))
+    });
+    assert_content(&replica.join("a"), "1");
+    follow.stop();
+}
+
 #[test]
 fn a_second_follow_of_the_same_tree_is_refused_and_names_the_first() {
     let cluster = cluster();

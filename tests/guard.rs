@@ -211,6 +211,27 @@ fn a_root_that_is_moved_away_deletes_nothing_and_is_taken_up_again_when_it_is_ba
 }
 
 #[test]
+fn a_root_that_is_put_back_in_the_place_of_another_needs_no_approval() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fill(cluster.source(), FILES);
+    let follow = cluster.follow(&[]);
+    cluster.settle();
+    let (away, impostor) = (cluster.path().join("away"), cluster.path().join("impostor"));
+    fs::rename(cluster.source(), &away).unwrap();
+    until_guard(&cluster, "tripped");
+    fixture::build(cluster.source(), &[("impostor", File("another tree"))]);
+    cluster.until_status(0, "removals are held back", |replica| replica["held"].as_u64() > Some(0));
+    fs::rename(cluster.source(), &impostor).unwrap();
+    fs::rename(&away, cluster.source()).unwrap();
+    until_guard(&cluster, "ok");
+    cluster.assert_in_sync(1);
+    follow.stop();
+}
+
+#[test]
 fn a_follow_starts_on_an_emptied_source_and_deletes_nothing() {
     let cluster = cluster();
     fill(cluster.source(), FILES);

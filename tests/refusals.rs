@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use fulmar_testkit::fixture::Node::File;
@@ -103,8 +104,12 @@ fn what_cannot_be_a_source_and_replicas_is_refused_before_anything_is_touched() 
 
 #[test]
 fn a_state_directory_inside_the_source_or_a_replica_is_refused() {
-    for inside in ["source/state", "source/d", "source"] {
+    for inside in ["source/state", "source/d", "source", "replica0", "replica0/state", "replica0/new/state"] {
         let cluster = cluster();
+        if inside == "replica0/state" {
+            // Of one that exists; the others do not.
+            cluster.sync(&[]).expect(0);
+        }
         let before = scene(&cluster);
         let state = cluster.path().join(inside);
         let arguments = [
@@ -197,6 +202,8 @@ fn hostile_names_are_escaped_wherever_they_are_printed() {
     assert_refused(&finished, 2);
     assert!(!finished.stderr.contains('\u{1b}'), "{finished}");
     assert!(!finished.stderr.contains("\nerror: forged"), "{finished}");
+    let replica = cluster.path().join("evil\u{1b}[2J");
+    cluster.sync_to(&[replica.as_os_str()], &[]).expect(0).expect_error("/evil\\x1b[2J: in sync");
 }
 
 /// What `fulmar COMMAND ARGUMENTS` says on stderr, which must end with `code`.
@@ -251,4 +258,61 @@ fn a_question_about_what_is_not_followed_says_so_and_names_what_is() {
     }
     second.stop();
     follow.stop();
+}
+
+#[test]
+fn a_far_end_that_refuses_says_why_before_it_ends() {
+    let cluster = cluster();
+    fs::create_dir(cluster.replica(0)).unwrap();
+    fs::write(cluster.replica(0).join("precious"), "somebody's work").unwrap();
+    let rsh = cluster.rsh("rsh");
+    let target = format!("host:{}", cluster.replica(0).display());
+    // The process ends right behind its refusal: once would prove little.
+    for _ in 0..10 {
+        cluster
+            .sync_to(&[OsStr::new(&target)], &["--rsh", rsh.command().to_str().unwrap()])
+            .expect(2)
+            .expect_error("is not empty and was never a replica")
+            .expect_error("--adopt");
+    }
+}
+
+#[test]
+fn a_control_socket_takes_the_place_of_nothing_but_a_socket() {
+    let cluster = cluster();
+    let precious = cluster.path().join("precious");
+    fs::write(&precious, "somebody's work").unwrap();
+    let control = ["--control", precious.to_str().unwrap()];
+    let mut follow = cluster.start_follow(&[cluster.replica(0).as_os_str()], &control);
+    assert!(follow.wait(Duration::from_secs(60)), "it goes on\n{}", follow.log());
+    assert_refused(&follow.finish(Duration::ZERO), 3);
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "somebody's work");
+}
+
+/// Runs the program with an end of a pipe that nobody reads, or a device that is full, as one of its outputs.
+fn run_unheard(cluster: &Cluster, arguments: &[&str], stdout: Stdio, stderr: Stdio) -> Option<i32> {
+    let mut command = std::process::Command::new(cluster.binary().path());
+    command.args(arguments).arg("--state-dir").arg(cluster.state()).current_dir(cluster.path());
+    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).status().unwrap().code()
+}
+
+fn unread() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn what_nobody_reads_changes_nothing_but_a_full_disk_is_told() {
+    let cluster = cluster();
+    let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
+    let null = || Stdio::null();
+    let dry = ["sync", "source", "replica0", "--dry-run"];
+    assert_eq!(run_unheard(&cluster, &dry, unread(), null()), Some(1), "as many had enough with | head");
+    assert_eq!(run_unheard(&cluster, &dry, full(), null()), Some(3));
+    let sync = ["sync", "source", "replica0", "--json"];
+    assert_eq!(run_unheard(&cluster, &sync, unread(), unread()), Some(0));
+    assert_eq!(run_unheard(&cluster, &sync, full(), null()), Some(3));
+    assert_eq!(run_unheard(&cluster, &["sync", "source", "replica0"], null(), full()), Some(0));
+    assert_eq!(run_unheard(&cluster, &["sync", "nothing", "replica0"], null(), unread()), Some(2));
 }

@@ -1,14 +1,16 @@
 //! `fulmar sync`: bringing replicas up to date once. What arrives, what stays untouched, and what happens to what others
 //! did to a replica.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use fulmar_testkit::fixture::Node::{Dir, File, Link, Same};
-use fulmar_testkit::{Cluster, Life, fixture, fresh_seed, need, oracle};
+use fulmar_testkit::{Cluster, Life, fixture, fresh_seed, need, oracle, until};
+use rustix::fs::{Mode, OFlags};
 
 fn cluster() -> Cluster {
     Cluster::new(env!("CARGO_BIN_EXE_fulmar"))
@@ -151,6 +153,35 @@ fn an_adopted_copy_keeps_the_inodes_of_equal_files() {
         ["only in the copy"],
         "nothing is destroyed that fulmar did not put there"
     );
+}
+
+#[test]
+fn links_that_nothing_is_recorded_of_are_nobody_elses() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1")), ("b", Same("a")), ("d/c", Same("a")), ("other", File("2"))]);
+    cluster.sync(&[]).expect(0);
+    fs::remove_file(cluster.replica(0).join(".fulmar/store.db")).unwrap();
+    cluster.sync(&[]).expect(0);
+    fs::remove_dir_all(cluster.replica(0).join(".fulmar")).unwrap();
+    cluster.sync(&["--adopt"]).expect(0);
+    oracle::assert_equal(cluster.source(), &cluster.replica(0));
+    assert_eq!(quarantined_contents(&cluster.replica(0)), Vec::<String>::new(), "all of it is the source's");
+}
+
+#[test]
+fn a_dry_run_of_an_adoption_names_what_would_go() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("d/a", File("1"))]);
+    let strays: Vec<_> = (0..1200).map(|number| format!("d/stray{number:04}")).collect();
+    let nodes: Vec<_> = strays.iter().map(|path| (path.as_str(), File("x"))).collect();
+    fixture::build(&cluster.replica(0), &nodes);
+    fixture::build(&cluster.replica(0), &[("tree/of/strays", File("x"))]);
+    let said = cluster.sync(&["--dry-run", "--adopt"]);
+    let named: Vec<_> = said.expect(1).stdout.lines().filter_map(|line| line.strip_prefix("remove    ")).collect();
+    assert_eq!(named, strays.iter().map(String::as_str).chain(["tree"]).collect::<Vec<_>>(), "{said}");
 }
 
 #[test]
@@ -313,6 +344,43 @@ fn a_dry_run_creates_and_changes_nothing() {
 }
 
 #[test]
+fn a_dry_run_that_keeps_names_no_removals() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1")), ("gone", File("2"))]);
+    cluster.sync(&[]).expect(0);
+    fs::remove_file(cluster.source().join("gone")).unwrap();
+    fs::write(cluster.replica(0).join("stray"), "x").unwrap();
+    let said = cluster.sync(&["--dry-run"]);
+    assert!(said.expect(1).stdout.contains("remove    stray"), "{said}");
+    let said = cluster.sync(&["--dry-run", "--delete", "keep"]);
+    assert!(!said.stdout.contains("remove"), "{said}");
+}
+
+#[test]
+fn what_is_nested_too_deep_is_held_and_holds_nothing_else_up() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1")), ("z", File("2"))]);
+    let name = CString::new("d".repeat(250)).unwrap();
+    let mut at = rustix::fs::open(cluster.source(), OFlags::DIRECTORY, Mode::empty()).unwrap();
+    // 70 names of 250 bytes: no path of more than 16 KiB is replicated.
+    for _ in 0..70 {
+        rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, &name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+    for _ in 0..2 {
+        cluster.sync(&[]).expect(1).expect_error("cannot be read on the primary");
+        assert_eq!(fs::read_to_string(cluster.replica(0).join("z")).unwrap(), "2");
+    }
+    let follow = cluster.follow(&[]);
+    fs::write(cluster.source().join("z"), "3").unwrap();
+    until(Duration::from_secs(60), "the rest is followed", || {
+        let content = fs::read_to_string(cluster.replica(0).join("z")).unwrap();
+        if content == "3" { Ok(()) } else { Err(format!("{:#}", cluster.status())) }
+    });
+    follow.stop();
+}
+
+#[test]
 fn two_replicas_are_brought_up_to_date_in_one_call() {
     if !need("rsync") {
         return;
@@ -344,6 +412,25 @@ fn a_replica_behind_a_remote_shell_is_brought_up_to_date() {
         fs::write(cluster.source().join("small"), "changed in between").unwrap();
     }
     assert_eq!(rsh.far_ends(), Vec::<u32>::new(), "the far end ends with its connection");
+}
+
+#[test]
+fn a_replica_whose_session_fails_is_not_called_in_sync() {
+    let cluster = cluster();
+    let nodes: Vec<_> = (0..600).map(|number| format!("f{number}")).collect();
+    let nodes: Vec<_> = nodes.iter().map(|name| (name.as_str(), File("1"))).collect();
+    fixture::build(cluster.source(), &nodes);
+    // It says who it is, and dies (with its process group, which is its own) in the middle of what it wants.
+    let rsh = cluster.path().join("rsh");
+    fs::write(
+        &rsh,
+        format!("#!/bin/sh\nshift 2\n{:?} \"$@\" | {{ dd bs=1 count=200; kill -9 0; }}\n", cluster.binary().path()),
+    )
+    .unwrap();
+    fs::set_permissions(&rsh, fs::Permissions::from_mode(0o755)).unwrap();
+    let target = format!("host:{}", cluster.replica(0).display());
+    let finished = cluster.sync_to(&[OsStr::new(&target)], &["--rsh", rsh.to_str().unwrap()]);
+    finished.expect(3).expect_error("NOT in sync");
 }
 
 #[test]

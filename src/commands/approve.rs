@@ -3,6 +3,7 @@
 use crate::cli::ApproveArgs;
 use crate::control::{Answer, Command, ask};
 use crate::exit::{Exit, Failure, Result};
+use crate::render::say;
 use crate::state;
 
 /// Asks the running `follow`.
@@ -12,9 +13,9 @@ pub fn run(args: &ApproveArgs) -> Result {
         Answer::Approved { removals } => {
             if !args.shared.quiet {
                 match removals {
-                    0 => eprintln!("no removals were held back"),
-                    1 => eprintln!("1 removal goes ahead"),
-                    many => eprintln!("{many} removals go ahead"),
+                    0 => say("no removals were held back"),
+                    1 => say("1 removal goes ahead"),
+                    many => say(format_args!("{many} removals go ahead")),
                 }
             }
             Ok(Exit::Done)

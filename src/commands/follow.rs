@@ -4,7 +4,7 @@ use crate::cli::FollowArgs;
 use crate::commands::replicas::{explain, settings};
 use crate::control;
 use crate::exit::{Exit, Failure, Result};
-use crate::render::Progress;
+use crate::render::{Progress, say};
 use crate::state::shown;
 use fulmar_primary::{Mode, Primary};
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,7 +39,7 @@ async fn follow(args: &FollowArgs) -> std::result::Result<Exit, Ended> {
         Primary::start(settings, None).await.map_err(|error| (explain(None, error), false))?;
     control::serve(&socket, primary.clone()).map_err(lasting)?;
     if !args.shared.quiet {
-        eprintln!("following {source}; stop with Ctrl-C, look with: fulmar status {source}");
+        say(format_args!("following {source}; stop with Ctrl-C, look with: fulmar status {source}"));
     }
     let progress = Progress::start(&primary, args.progress, args.shared.quiet);
     let mut failure = None;

@@ -32,7 +32,11 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
     }
     refuse_doubles(&places)?;
     let base = state::base(shared)?;
-    let directory = state::create(&base, &source)?;
+    let local = places.iter().filter_map(|(_, place)| match place {
+        Place::Here(path) => Some(path.as_path()),
+        Place::There { .. } => None,
+    });
+    let directory = state::create(&base, &source, local)?;
     let boot = identity::boot();
     let endpoints =
         places.into_iter().map(|(name, place)| Endpoint { name, target: target(place, trees, boot) }).collect();

@@ -3,7 +3,8 @@
 use crate::cli::StatusArgs;
 use crate::control::{Answer, Command, Status, VERSION, ask};
 use crate::exit::{Exit, Failure, Result};
-use crate::{render, state};
+use crate::render::{self, Reader};
+use crate::state;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,13 +12,11 @@ use std::time::Duration;
 pub fn run(args: &StatusArgs) -> Result {
     loop {
         let status = gather(args)?;
-        if args.json {
-            println!("{}", serde_json::to_string(&status).map_err(Failure::failed)?);
-        } else {
-            // A reader that has gone away (`| head`) is no failure.
-            let _ = render::status(&status);
-        }
-        if !args.watch {
+        let reader = match args.json {
+            true => render::data(serde_json::to_string(&status).map_err(Failure::failed)?)?,
+            false => render::status(&status)?,
+        };
+        if !args.watch || reader == Reader::Gone {
             let held = |tree: &crate::control::Tree| tree.replicas.iter().any(|replica| replica.held > 0);
             let bad = status.trees.iter().any(|tree| held(tree) || tree.guard.reason.is_some());
             return Ok(if bad { Exit::Differs } else { Exit::Done });

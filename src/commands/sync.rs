@@ -4,8 +4,9 @@ use crate::cli::SyncArgs;
 use crate::commands::replicas::{explain, settings};
 use crate::control::Tree;
 use crate::exit::{Exit, Failure, Result};
-use crate::render::{self, Progress};
+use crate::render::{self, Progress, Reader, say};
 use fulmar_primary::{GuardState, Mode, Primary};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// See the head of this file.
@@ -19,23 +20,27 @@ pub async fn run(args: SyncArgs) -> Result {
     let json = args.json;
     let printer = tokio::spawn(async move {
         let mut count = 0u64;
+        let mut reader = Ok(Reader::There);
         while let Some((word, path)) = planned.recv().await {
-            match json {
-                true => println!("{}", serde_json::json!({ "would": word, "path": path.to_string() })),
-                false => println!("{word:9} {path}"),
+            if matches!(reader, Ok(Reader::There)) {
+                reader = match json {
+                    true => render::data(serde_json::json!({ "would": word, "path": path.to_string() })),
+                    false => render::data(format_args!("{word:9} {path}")),
+                };
             }
             count += 1;
         }
-        count
+        reader.map(|_| count)
     });
     let progress = Progress::start(&primary, args.progress, args.shared.quiet || args.dry_run);
-    let mut failures = Vec::new();
+    let (mut failures, mut failed) = (Vec::new(), HashSet::new());
     let interrupted = loop {
         tokio::select! {
             ended = sessions.next() => match ended {
                 Some(finished) => {
                     if let Some(error) = finished.error {
                         failures.push(explain(Some(&finished.name), error));
+                        failed.insert(finished.name);
                     }
                 }
                 None => break false,
@@ -51,21 +56,21 @@ pub async fn run(args: SyncArgs) -> Result {
     let tree = Tree::from(&status);
     let held = status.replicas.iter().any(|replica| replica.held > 0);
     if args.json && !args.dry_run {
-        println!("{}", serde_json::to_string(&tree).map_err(Failure::failed)?);
+        render::data(serde_json::to_string(&tree).map_err(Failure::failed)?)?;
     }
     if args.dry_run {
         drop(primary);
         drop(sessions);
-        let count = printer.await.map_err(Failure::failed)?;
-        eprintln!("{count} operations would be made");
+        let count = printer.await.map_err(Failure::failed)??;
+        say(format_args!("{count} operations would be made"));
         return report(failures, if count > 0 { Exit::Differs } else { Exit::Done });
     }
     if !args.shared.quiet && !args.json {
-        summary(&tree);
+        summary(&tree, &failed);
     }
     if let GuardState::Tripped(why) = status.guard {
-        eprintln!("error: removals were held back: {why}");
-        eprintln!("hint: if that is meant, add --approve-removals");
+        say(format_args!("error: removals were held back: {why}"));
+        say("hint: if that is meant, add --approve-removals");
         return report(failures, Exit::Differs);
     }
     if interrupted {
@@ -85,30 +90,32 @@ fn report(mut failures: Vec<Failure>, otherwise: Exit) -> Result {
     Err(last)
 }
 
-fn summary(tree: &Tree) {
+fn summary(tree: &Tree, failed: &HashSet<String>) {
     for replica in &tree.replicas {
         if replica.replica_id.is_none() {
             continue;
         }
-        let state = if replica.held == 0 { "in sync" } else { "NOT in sync" };
-        eprintln!(
+        let good = replica.held == 0 && !failed.contains(&replica.name);
+        let state = if good { "in sync" } else { "NOT in sync" };
+        say(format_args!(
             "{}: {state}, {} entries, {} operations, {} sent",
             replica.name,
             replica.listed,
             replica.applied,
             render::bytes(replica.bytes)
-        );
+        ));
         if replica.sockets > 0 {
-            eprintln!("  {} socket{} skipped", replica.sockets, if replica.sockets == 1 { "" } else { "s" });
+            let plural = if replica.sockets == 1 { "" } else { "s" };
+            say(format_args!("  {} socket{plural} skipped", replica.sockets));
         }
         for held in &replica.held_paths {
-            eprintln!("  held: {}: {}", held.path, held.reason);
+            say(format_args!("  held: {}: {}", held.path, held.reason));
         }
         if replica.drift > 0 {
-            eprintln!("  {} foreign versions are in {}/.fulmar/quarantine", replica.drift, replica.name);
+            say(format_args!("  {} foreign versions are in {}/.fulmar/quarantine", replica.drift, replica.name));
         }
         if !replica.owners {
-            eprintln!("  owner and group are not kept: the replica does not run as root");
+            say(format_args!("  owner and group are not kept: the replica does not run as root"));
         }
     }
 }

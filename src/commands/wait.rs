@@ -3,7 +3,9 @@
 use crate::cli::WaitArgs;
 use crate::control::{Answer, Command, ask};
 use crate::exit::{Exit, Failure, Result};
+use crate::render::{self, say};
 use crate::state;
+use fulmar_primary::HELD_LISTED;
 
 /// Exit code 0: it is so; 1: paths are held (named on stderr); 3: the time was not enough, or nobody follows.
 pub fn run(args: &WaitArgs) -> Result {
@@ -11,24 +13,25 @@ pub fn run(args: &WaitArgs) -> Result {
     let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
     let answer = ask(&socket, Command::Wait { timeout_ms })?;
     if args.json {
-        println!("{}", serde_json::to_string(&answer).map_err(Failure::failed)?);
+        render::data(serde_json::to_string(&answer).map_err(Failure::failed)?)?;
     }
     match answer {
         Answer::Durable { upto } => {
             if args.shared.verbose > 0 {
-                eprintln!("everything up to change {upto} is durable on every replica");
+                say(format_args!("everything up to change {upto} is durable on every replica"));
             }
             Ok(Exit::Done)
         }
         Answer::Held { replica, paths } => {
             match paths.len() {
-                1 => eprintln!("error: 1 path is held on {replica}"),
-                many => eprintln!("error: {many} paths are held on {replica}"),
+                1 => say(format_args!("error: 1 path is held on {replica}")),
+                HELD_LISTED.. => say(format_args!("error: {HELD_LISTED} paths or more are held on {replica}")),
+                many => say(format_args!("error: {many} paths are held on {replica}")),
             }
             for held in paths {
-                eprintln!("  {}: {}", held.path, held.reason);
+                say(format_args!("  {}: {}", held.path, held.reason));
             }
-            eprintln!("hint: fulmar status shows why, and what to do");
+            say("hint: fulmar status shows why, and what to do");
             Ok(Exit::Differs)
         }
         Answer::Timeout { message } => Err(Failure::failed(anyhow::anyhow!(message))

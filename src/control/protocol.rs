@@ -176,7 +176,8 @@ impl From<&HeldPath> for Held {
 impl From<&ReplicaStatus> for Replica {
     fn from(status: &ReplicaStatus) -> Self {
         Self {
-            name: fulmar_model::escape(status.name.as_bytes()).to_string(),
+            // As typed, and escaped when it was.
+            name: status.name.clone(),
             replica_id: status.replica.map(|id| id.to_string()),
             state: status.state.word().to_owned(),
             error: status.error.clone(),

@@ -5,7 +5,7 @@ use crate::exit::{Failure, Result};
 use crate::state::shown;
 use fulmar_primary::{Primary, WaitError};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -46,9 +46,12 @@ pub fn serve(socket: &Path, primary: Primary) -> Result<()> {
 
 /// A socket's name may have 107 bytes, a path more: it is bound relative to its directory.
 fn bind(socket: &Path) -> std::io::Result<UnixListener> {
-    match std::fs::remove_file(socket) {
+    match std::fs::symlink_metadata(socket) {
+        Ok(there) if there.file_type().is_socket() => std::fs::remove_file(socket)?,
+        // Somebody else's.
+        Ok(_) => return Err(std::io::ErrorKind::AlreadyExists.into()),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+        Err(_) => {}
     }
     let (_directory, short) = short_name(socket)?;
     let listener = UnixListener::bind(short)?;

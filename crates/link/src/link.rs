@@ -3,8 +3,10 @@
 use crate::stream::Stream;
 use crate::{Error, Result};
 use fulmar_wire::Frame;
+use std::time::Duration;
 use tokio::process::Child;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Frames the urgent lane holds.
 pub const URGENT_FRAMES: usize = 16;
@@ -30,6 +32,17 @@ pub struct Link {
 }
 
 impl Link {
+    /// Ends the link, once all that was sent is on its way. Every other sender must be gone. Gives up after `patience`: the
+    /// other side may not be reading any more.
+    pub async fn finish(self, patience: Duration) {
+        let Self { sender, receiver } = self;
+        drop(sender);
+        if let Source::Stream { writer, .. } = receiver.0 {
+            // Too late, or a task that was cut off: there is nobody left to tell.
+            let _ = tokio::time::timeout(patience, writer).await;
+        }
+    }
+
     /// Ties a program to the link: it is killed when the receiver is dropped.
     pub(crate) fn behind(mut self, program: Child) -> Self {
         if let Source::Stream { child, .. } = &mut self.receiver.0 {
@@ -105,6 +118,8 @@ pub(crate) enum Source {
     Memory(Lanes),
     Stream {
         stream: Stream,
+        /// Ends when everything that was sent is written, or cannot be.
+        writer: JoinHandle<()>,
         /// The program behind the stream; it is killed when the receiver is dropped.
         child: Option<Box<Child>>,
     },

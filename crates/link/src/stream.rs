@@ -116,8 +116,8 @@ pub async fn over(
     written.map_err(|_| Error::Closed)?;
     theirs.agree().map_err(Error::Preface)?;
     let (sender, lanes) = lanes();
-    tokio::spawn(write(lanes, to, rate));
-    Ok(Link { sender, receiver: Receiver(Source::Stream { stream, child: None }) })
+    let writer = tokio::spawn(write(lanes, to, rate));
+    Ok(Link { sender, receiver: Receiver(Source::Stream { stream, writer, child: None }) })
 }
 
 /// Writes frames until every sender is gone or the other side is; the reading half reports which.

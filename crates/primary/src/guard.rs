@@ -135,10 +135,16 @@ impl Guard {
         }
     }
 
-    /// The source that was gone is back, and the same.
-    pub(crate) fn source_is_back(&mut self) {
-        if self.state == GuardState::Tripped(Trip::SourceGone) {
-            self.state = GuardState::Clear;
+    /// A source is there again, whether or not it is the `same`.
+    pub(crate) fn source_is_back(&mut self, same: bool) {
+        match self.state {
+            GuardState::Tripped(Trip::SourceGone) => self.state = GuardState::Clear,
+            // Put back in the place of what had taken its own.
+            GuardState::Tripped(Trip::SourceReplaced) if same => self.state = GuardState::Clear,
+            _ => {}
+        }
+        if !same {
+            self.trip(Trip::SourceReplaced);
         }
     }
 

@@ -79,7 +79,12 @@ impl Lister {
 
     fn directory(&self, path: &RelPath, part: Part, found: Vec<(Name, Stat)>) -> Result<()> {
         let records = self.records(path, part)?;
-        let Ok(dir) = self.tree.dir(path) else { return Ok(()) };
+        let dir = match self.tree.dir(path) {
+            Ok(dir) => dir,
+            // It goes with its own change.
+            Err(error) if error.is_gone() => return Ok(()),
+            Err(error) => return self.send(Listed::Unreadable { path: path.clone(), errno: error.errno() }),
+        };
         let (mut entries, mut bytes) = (Vec::new(), 0);
         for (name, stat) in found {
             let here = path.join(&name);

@@ -476,9 +476,11 @@ impl<'a> Plan<'a> {
             }
             Err(_) => Action::Hold { reason: HeldReason::TooLarge, errno: 7 },
         };
-        let subtree = matches!(&operation, Operation::Rename { entry, .. } if entry.node == Node::Directory);
+        let entry = operation.entry();
+        let directory = entry.is_some_and(|entry| entry.node == Node::Directory);
+        let subtree = directory && matches!(&operation, Operation::Rename { .. });
         let removes = matches!(&operation, Operation::Remove { .. });
-        self.push(class, Step { path, from, subtree, removes, action });
+        self.push(class, Step { path, from, subtree, removes, directory, action });
     }
 
     /// Puts the steps in order and adds the times of touched directories, the deepest first.
@@ -509,7 +511,7 @@ impl<'a> Plan<'a> {
             {
                 continue;
             }
-            let xattrs = self.directory_xattrs(&path)?;
+            let xattrs = self.directory_xattrs(&path);
             // Another directory than the one that is known has a change of its own coming, with all that is in it.
             match record.filter(|known| known.stat.inode == stat.inode) {
                 Some(known) => self.record_directory(&path, stat, &xattrs, known.group)?,
@@ -522,8 +524,9 @@ impl<'a> Plan<'a> {
                 Ok(frame) => Action::Operate { frame, word: "times" },
                 Err(_) => Action::Hold { reason: HeldReason::TooLarge, errno: 7 },
             };
-            steps.push((Class::Removal, Step::new(path, action)));
+            steps.push((Class::Removal, Step { directory: true, ..Step::new(path, action) }));
         }
+        steps.append(&mut self.steps);
         let steps = steps.into_iter().map(|(_, step)| step).collect();
         Ok(Planned { steps, rescans: self.rescans, widen: self.widen, owed })
     }

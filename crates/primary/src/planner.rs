@@ -337,12 +337,16 @@ impl Planner {
         self.save_guard()
     }
 
-    /// The source is there (again).
-    pub(crate) fn source_is(&mut self, tree: Option<Tree>) -> Result<()> {
-        self.tree = tree;
-        if self.tree.is_some() {
-            self.guard.source_is_back();
-        }
+    /// The source is gone.
+    pub(crate) fn source_is_gone(&mut self) -> Result<()> {
+        self.tree = None;
+        self.trip(Trip::SourceGone)
+    }
+
+    /// There is a source again; the `same` as the one that a person knows of.
+    pub(crate) fn source_is_back(&mut self, tree: Tree, same: bool) -> Result<()> {
+        self.tree = Some(tree);
+        self.guard.source_is_back(same);
         self.save_guard()
     }
 

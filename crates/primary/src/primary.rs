@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Held paths listed in a status.
-const HELD_LISTED: usize = 100;
+pub const HELD_LISTED: usize = 100;
 
 /// What a primary is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,6 @@ impl Primary {
                 rescans: rescans.clone(),
                 restarts: restarts.clone(),
                 end: end.clone(),
-                root: tree.id(),
                 meter: Arc::default(),
             };
             meter = Some(Arc::clone(&supervisor.meter));

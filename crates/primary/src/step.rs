@@ -41,13 +41,15 @@ pub(crate) struct Step {
     pub(crate) subtree: bool,
     /// Whether this removes the path.
     pub(crate) removes: bool,
+    /// Whether this is about a directory itself, and says nothing of what is in it.
+    pub(crate) directory: bool,
     /// What.
     pub(crate) action: Action,
 }
 
 impl Step {
     pub(crate) fn new(path: RelPath, action: Action) -> Self {
-        Self { path, from: None, subtree: false, removes: false, action }
+        Self { path, from: None, subtree: false, removes: false, directory: false, action }
     }
 }
 

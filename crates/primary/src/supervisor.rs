@@ -1,7 +1,7 @@
 //! Keeps the watch on the source: answers flushes, and when the source is gone stops removals and looks for it.
 
 use crate::capture::{Capture, EVENTS, Notice};
-use crate::guard::Trip;
+use crate::guard::decode_root;
 use crate::keeper::{Keeper, background};
 use crate::planner::Planner;
 use crate::primary::Settings;
@@ -9,7 +9,7 @@ use crate::rescan::Rescans;
 use crate::settle::Pauses;
 use crate::waiting::Flushing;
 use crate::{Error, Result};
-use fulmar_model::{RelPath, RootId, Seq};
+use fulmar_model::{RelPath, Seq};
 use fulmar_store::Queue;
 use fulmar_tree::{Tree, identify};
 use fulmar_watch::{Event, Meter, RootGone, Watcher};
@@ -32,7 +32,6 @@ pub(crate) struct Supervisor {
     /// Bumped when the source is back: sessions begin anew with the new handle.
     pub(crate) restarts: watch::Sender<u64>,
     pub(crate) end: CancellationToken,
-    pub(crate) root: RootId,
     pub(crate) meter: Arc<Meter>,
 }
 
@@ -119,28 +118,18 @@ impl Supervisor {
 
     async fn source_is_gone(&self, reason: RootGone) -> Result<()> {
         tracing::warn!(?reason, source = %self.settings.source.display(), "the source is gone");
-        self.planner
-            .ask(|planner| {
-                planner.trip(Trip::SourceGone)?;
-                planner.source_is(None)
-            })
-            .await??;
-        Ok(())
+        self.planner.ask(Planner::source_is_gone).await?
     }
 
     async fn look_for_source(&mut self, events: &SyncSender<Event>) -> Result<Option<Watcher>> {
         let Some(root) = identify(&self.settings.source)? else { return Ok(None) };
         let tree = Tree::open(&self.settings.source)?;
         let watcher = self.watch(events.clone()).await?;
-        let same = root.is_same(&self.root) && tree.id().is_same(&self.root);
+        // Not the one that was here last: that may have been another in its place, which nobody approved.
+        let known = self.queue.ask(|queue| queue.meta_get("root")).await??.and_then(|bytes| decode_root(&bytes));
+        let same = known.is_some_and(|known| root.is_same(&known) && tree.id().is_same(&known));
         tracing::info!(same, "the source is back");
-        self.planner
-            .ask(move |planner| {
-                planner.source_is(Some(tree))?;
-                if same { Ok(()) } else { planner.trip(Trip::SourceReplaced) }
-            })
-            .await??;
-        self.root = root;
+        self.planner.ask(move |planner| planner.source_is_back(tree, same)).await??;
         self.rescans.request(RelPath::root());
         self.restarts.send_modify(|count| *count += 1);
         Ok(Some(watcher))

@@ -196,7 +196,7 @@ impl Applier {
             return self.set(&dir, &name, path, &now, entry, xattrs);
         }
         let staged = staged.ok_or(NEED_CONTENT)?;
-        self.replace(&dir, &name, path, &now, staged)?;
+        self.replace(&dir, &name, path, &now, entry, staged)?;
         self.record_again(&dir, &name, path, entry)
     }
 
@@ -252,7 +252,7 @@ impl Applier {
     }
 
     /// Puts what is staged in the place of what is there, in one step. What is foreign there goes to quarantine first.
-    fn replace(&mut self, dir: &Dir, name: &Name, path: &RelPath, now: &Stat, staged: Staged) -> Step {
+    fn replace(&mut self, dir: &Dir, name: &Name, path: &RelPath, now: &Stat, entry: &Entry, staged: Staged) -> Step {
         self.touch(path);
         if now.kind == Kind::Directory {
             // Foreign content goes; ours leaves with the directory, which changes places with what is staged.
@@ -261,7 +261,7 @@ impl Applier {
             self.store.catalog_mut().remove(path)?;
             return Ok(());
         }
-        if owner(self.store.catalog(), dir, (path, name), now)? == Owner::Foreign {
+        if self.would_lose(dir, name, path, now, entry)? {
             // RACE: between this rename and the next the path is absent. Only a version that nobody replicated is ever
             // affected, and keeping it matters more than the gap.
             self.quarantine(dir, name, path, Why::Overwritten)?;
@@ -272,6 +272,13 @@ impl Applier {
             staged.publish(dir, name)?;
         }
         self.one_name_less(now)
+    }
+
+    /// Whether something is lost when the entry takes the place of what is at the path: a version that is not ours, and not
+    /// the same content either, as the links of a copy that was adopted, or whose records are lost.
+    fn would_lose(&mut self, dir: &Dir, name: &Name, path: &RelPath, now: &Stat, entry: &Entry) -> Step<bool> {
+        Ok(owner(self.store.catalog(), dir, (path, name), now)? == Owner::Foreign
+            && !(now.kind == entry.node.kind() && self.has_content(dir, name, path, now, entry)?))
     }
 
     fn quarantine(&mut self, dir: &Dir, name: &Name, path: &RelPath, why: Why) -> Step {
@@ -290,7 +297,7 @@ impl Applier {
                     .set_metadata(&metadata(entry, xattrs), self.ownership)
                     .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
                 match other {
-                    Some(now) => self.replace(&dir, &name, path, &now, staged)?,
+                    Some(now) => self.replace(&dir, &name, path, &now, entry, staged)?,
                     None => staged.publish_new(&dir, &name)?,
                 }
                 self.touch(path);
@@ -372,7 +379,7 @@ impl Applier {
             if there.inode == now.inode || there.kind == Kind::Directory || is_directory {
                 return Err(fallback());
             }
-            if owner(self.store.catalog(), &to_dir, (to, &to_name), &there)? == Owner::Foreign {
+            if self.would_lose(&to_dir, &to_name, to, &there, entry)? {
                 self.quarantine(&to_dir, &to_name, to, Why::Overwritten)?;
             }
         }
@@ -406,7 +413,7 @@ impl Applier {
             Some(now) if now.inode == target_now.inode => {}
             Some(now) => {
                 let staged = self.stage.link(&target_dir, &target_name)?;
-                self.replace(&dir, &name, path, &now, staged)?;
+                self.replace(&dir, &name, path, &now, entry, staged)?;
             }
             None => self.stage.link(&target_dir, &target_name)?.publish_new(&dir, &name)?,
         }

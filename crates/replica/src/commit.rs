@@ -6,9 +6,10 @@
 //!
 //! The committer is the only one who changes the tree and the store.
 
-use crate::Result;
 use crate::apply::Applier;
+use crate::compare::page;
 use crate::stager::{Batch, Prepared};
+use crate::{Error, Result};
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Durability, LinkGroup, Outcome, QueueId, Record, RelPath};
 use fulmar_store::Intent;
@@ -126,13 +127,7 @@ impl Committer {
     }
 
     fn extras(&mut self, after: Option<&RelPath>) -> Result<FromReplica> {
-        let mut paths = self.applier.store.extras(after, EXTRAS_PAGE)?;
-        let mut bytes = 0;
-        paths.retain(|path| {
-            // The answer must fit in a frame; the primary asks again behind the last path it was given.
-            bytes += path.as_bytes().len() + 8;
-            bytes <= fulmar_wire::FRAME_BYTES_MAX / 2
-        });
+        let paths = page(self.applier.store.extras(after, EXTRAS_PAGE)?);
         if paths.is_empty() {
             self.applier.store.extras_clear()?;
         }
@@ -141,6 +136,9 @@ impl Committer {
 
     fn batch(&mut self, batch: Batch) -> Result<FromReplica> {
         let Batch { number, position, operations } = batch;
+        if !self.applier.private.is_in_place()? {
+            return Err(Error::Displaced);
+        }
         self.intend(&operations)?;
         self.sync_staged(&operations)?;
         self.durable()?;
@@ -233,9 +231,11 @@ impl Committer {
             _ => {}
         }
         for path in touched {
-            match self.applier.tree.dir(&path).and_then(|dir| dir.sync()) {
-                Err(error) if !error.is_gone() => return Err(error.into()),
-                _ => {}
+            match self.applier.tree.dir(&path) {
+                Ok(dir) => dir.sync()?,
+                Err(error) if error.is_gone() => {}
+                // Its mode forbids even its owner to open it; what is durable does not depend on that.
+                Err(_) => return Ok(self.applier.tree.sync()?),
             }
         }
         Ok(())

@@ -13,7 +13,8 @@ use fulmar_model::{Entry, Hash, Kind, Name, Node, Record, RelPath, Stat};
 use fulmar_store::CatalogReader;
 use fulmar_tree::{Dir, Part, Tree, digest};
 use fulmar_wire::{FromReplica, Page, Want};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::mpsc::{Receiver, SyncSender};
 
 /// Rows of the catalog read at once.
@@ -27,7 +28,13 @@ pub(crate) enum Listing {
     Page(Page),
     /// No more pages.
     End,
+    /// In a dry run against a directory that is no replica: the paths behind this one that the listing did not have. (A
+    /// replica's are in its store.)
+    Extras { after: Option<RelPath> },
 }
+
+/// Bytes of such paths that are kept; a dry run names no more than that.
+const LOOKED_BYTES_MAX: usize = 16 << 20;
 
 /// Owns a read-only view of the tree and of the catalog.
 pub(crate) struct Comparer {
@@ -39,6 +46,42 @@ pub(crate) struct Comparer {
     pub(crate) listings: Receiver<Listing>,
     pub(crate) committer: Option<SyncSender<Job>>,
     pub(crate) answers: Sender,
+    /// See [`Listing::Extras`].
+    pub(crate) looked: Looked,
+}
+
+/// Paths only this side has, where there is no store to note them.
+#[derive(Default)]
+pub(crate) struct Looked {
+    paths: BTreeSet<RelPath>,
+    bytes: usize,
+}
+
+impl Looked {
+    fn note(&mut self, paths: Vec<RelPath>) {
+        for path in paths {
+            self.bytes += path.as_bytes().len() + size_of::<RelPath>();
+            if self.bytes > LOOKED_BYTES_MAX {
+                return;
+            }
+            self.paths.insert(path);
+        }
+    }
+
+    fn page(&self, after: Option<RelPath>) -> Vec<RelPath> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        page(self.paths.range((from, Bound::Unbounded)).take(EXTRAS_MAX).cloned().collect())
+    }
+}
+
+/// As many of these paths as fit in an answer; the primary asks again behind the last it was given.
+pub(crate) fn page(mut paths: Vec<RelPath>) -> Vec<RelPath> {
+    let mut bytes = 0;
+    paths.retain(|path| {
+        bytes += path.as_bytes().len() + 8;
+        bytes <= fulmar_wire::FRAME_BYTES_MAX / 2
+    });
+    paths
 }
 
 /// The part of a directory that is being compared.
@@ -58,6 +101,10 @@ impl Comparer {
         let mut local: Option<Local> = None;
         let mut counted = 0u64;
         while let Ok(listing) = self.listings.recv() {
+            if let Listing::Extras { after } = listing {
+                self.answer(&FromReplica::Extras { paths: self.looked.page(after) })?;
+                continue;
+            }
             let Listing::Page(page) = listing else {
                 self.hand_over(local.take(), &mut counted)?;
                 match &self.committer {
@@ -95,18 +142,20 @@ impl Comparer {
         Ok(self.answers.send_blocking(Lane::Urgent, answer.encode()?)?)
     }
 
-    fn hand_over(&self, local: Option<Local>, counted: &mut u64) -> Result<()> {
+    fn hand_over(&mut self, local: Option<Local>, counted: &mut u64) -> Result<()> {
         self.extras(local.map(|local| local.extras).unwrap_or_default(), counted)
     }
 
-    fn extras(&self, extras: Vec<RelPath>, counted: &mut u64) -> Result<()> {
+    fn extras(&mut self, extras: Vec<RelPath>, counted: &mut u64) -> Result<()> {
         *counted += extras.len() as u64;
         match &self.committer {
             Some(committer) if !extras.is_empty() => {
-                committer.send(Job::Extra(extras)).map_err(|_| crate::Error::Panicked)
+                committer.send(Job::Extra(extras)).map_err(|_| crate::Error::Panicked)?;
             }
-            _ => Ok(()),
+            Some(_) => {}
+            None => self.looked.note(extras),
         }
+        Ok(())
     }
 
     /// Lists the page's directory here; what cannot be listed is empty, so that the primary names everything in it.

@@ -32,6 +32,9 @@ pub enum Error {
     /// The replica's tree as a whole is unusable.
     #[error("replica directory")]
     Tree(#[from] fulmar_tree::Error),
+    /// What is served is not at its path any more.
+    #[error("the replica, or .fulmar in it, was removed, moved or replaced while it was served")]
+    Displaced,
     /// The replica's store cannot be used.
     #[error("store of the replica")]
     Store(#[from] fulmar_store::Error),

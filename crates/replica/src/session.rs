@@ -4,7 +4,7 @@ use crate::apply::Applier;
 use crate::basis::Bases;
 use crate::chunks::{CREDIT_BYTES, Piece, Writer};
 use crate::commit::{Committer, Job};
-use crate::compare::{Comparer, Listing};
+use crate::compare::{Comparer, Listing, Looked};
 use crate::open::{Opening, Ready, open};
 use crate::stager::{Order, Stager};
 use crate::{Error, Result};
@@ -19,6 +19,8 @@ use std::thread::JoinHandle;
 
 /// How often a replica that is busy says that it is alive. Well below the silence after which a primary gives up.
 const ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long the primary is given to take the reason why it is left.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
 /// Operations waiting for the stager; full: the session stops reading, and the primary feels it.
 const ORDERS: usize = 64;
 /// Batches waiting for the committer; full: the stager waits.
@@ -64,6 +66,8 @@ pub async fn serve(root: PathBuf, mut link: Link, options: Options) -> Result<()
             };
             // The primary may be gone already; the error itself is what counts.
             let _ = link.sender.send(Lane::Urgent, farewell.encode()?).await;
+            // Who serves may end its process next, and the reason with it.
+            link.finish(FAREWELL).await;
             Err(error)
         }
     }
@@ -129,6 +133,7 @@ impl Crew {
             listings: listings_end,
             committer: Some(jobs.clone()),
             answers: answers.clone(),
+            looked: Looked::default(),
         };
         let writer = Writer {
             stage: Arc::clone(&stage),
@@ -262,6 +267,7 @@ async fn look(tree: Option<Tree>, _hello: &Hello, link: &mut Link, options: Opti
         listings: listings_end,
         committer: None,
         answers: link.sender.clone(),
+        looked: Looked::default(),
     };
     let (alive, mut ended) = tokio::sync::mpsc::channel(1);
     let thread = spawn("fulmar-compare", alive, move || comparer.run())?;
@@ -277,11 +283,7 @@ async fn look(tree: Option<Tree>, _hello: &Hello, link: &mut Link, options: Opti
         let handed = match message {
             FromPrimary::Page(page) => hand(&listings, Listing::Page(page)),
             FromPrimary::Listed => hand(&listings, Listing::End),
-            FromPrimary::Extras { .. } => {
-                let none = FromReplica::Extras { paths: Vec::new() };
-                link.sender.send(Lane::Urgent, none.encode()?).await?;
-                Ok(true)
-            }
+            FromPrimary::Extras { after } => hand(&listings, Listing::Extras { after }),
             FromPrimary::Ping => {
                 link.sender.send(Lane::Urgent, FromReplica::Pong.encode()?).await?;
                 Ok(true)

@@ -32,6 +32,9 @@ pub struct Ack<'a> {
     pub add: &'a [Outstanding],
     /// Paths of outstanding work that is done, comparisons left aside. A path in both lists stays outstanding.
     pub done: &'a [RelPath],
+    /// Directories that are as they should be, which says nothing of what is in them: the same, but one whose content
+    /// could not be read is compared now.
+    pub made: &'a [RelPath],
     /// Paths that were removed, with everything below them.
     pub removed: &'a [RelPath],
     /// A subtree whose comparison is complete.
@@ -98,7 +101,9 @@ impl Queue {
         let head = self.head();
         let grown = ack.cursor.filter(|given| current.is_none_or(|current| *given > current));
         self.write(|transaction| {
+            outstanding::read_again(transaction, replica, ack.made)?;
             outstanding::remove(transaction, replica, ack.done)?;
+            outstanding::remove(transaction, replica, ack.made)?;
             outstanding::removed(transaction, replica, ack.removed)?;
             if let Some(subtree) = ack.compared {
                 outstanding::compared(transaction, replica, subtree)?;

@@ -295,6 +295,23 @@ pub(crate) fn add(transaction: &Transaction<'_>, replica: ReplicaId, rows: &[Out
     Ok(())
 }
 
+/// Directories whose content could not be read are compared: that their own metadata is right says nothing of it, and the
+/// catalog may have had it all along.
+pub(crate) fn read_again(
+    transaction: &Transaction<'_>,
+    replica: ReplicaId,
+    directories: &[RelPath],
+) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "UPDATE outstanding SET work = 3, reason = NULL, errno = 0, retry = 0 \
+         WHERE replica = ?1 AND path = ?2 AND work = 1 AND reason = 8",
+    )?;
+    for path in directories {
+        statement.execute(params![&replica.0.0[..], path.as_bytes()])?;
+    }
+    Ok(())
+}
+
 /// Deletes the rows of these paths, but for comparisons: that the path itself is right says nothing of what is below it.
 pub(crate) fn remove(transaction: &Transaction<'_>, replica: ReplicaId, paths: &[RelPath]) -> rusqlite::Result<()> {
     let mut statement =

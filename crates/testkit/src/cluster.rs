@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use crate::{Binary, Finished, Rsh, Running, oracle, until};
 const WAIT: &str = "240s";
 /// How long a follow may take until `status` finds it.
 const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A user without any powers.
+pub const NOBODY: u32 = 65534;
 
 /// The scene of a test.
 pub struct Cluster {
@@ -33,6 +37,21 @@ impl Cluster {
     /// The same, with the source somewhere else.
     pub fn with_source(mut self, source: PathBuf) -> Self {
         self.source = source;
+        self
+    }
+
+    /// The same, with the program run by a user who owns everything but the source; as root only. The program is copied to
+    /// where that user finds it.
+    pub fn as_nobody(mut self) -> Self {
+        let (program, script) = (self.path().join("fulmar"), self.path().join("as-nobody"));
+        fs::copy(self.binary.path(), &program).expect("a copy of the program");
+        let line = format!("exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups {program:?} \"$@\"");
+        fs::write(&script, format!("#!/bin/sh\n{line}\n")).expect("a script");
+        for path in [self.path(), &program, &script] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        }
+        chown(self.path(), Some(NOBODY), Some(NOBODY)).expect("an owner");
+        self.binary = Binary::exactly(script);
         self
     }
 

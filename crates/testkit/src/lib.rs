@@ -26,7 +26,7 @@ mod syscall;
 mod until;
 
 pub use children::{children, descendants, kill};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, NOBODY};
 pub use dovecot::Dovecot;
 pub use imap::{Imap, Mailbox, Message, Response};
 pub use ledger::{Confirmed, Ledger};

@@ -24,6 +24,11 @@ impl Binary {
         Self(std::env::var_os("FULMAR_BINARY").map_or_else(|| path.into(), PathBuf::from))
     }
 
+    /// The program at `path`, whatever the environment says.
+    pub(crate) fn exactly(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0

@@ -40,6 +40,8 @@ pub enum Error {
     List { path: RelPath, source: Errno },
     #[error("directory {path} holds a name that cannot be replicated: {}", escape(.name))]
     UnusableName { path: RelPath, name: Box<[u8]> },
+    #[error("directory {path} holds a name whose path is longer than can be replicated")]
+    PathTooLong { path: RelPath },
     #[error("cannot read symlink {path}")]
     ReadLink { path: RelPath, source: Errno },
     #[error("cannot list extended attributes of {path}")]
@@ -97,6 +99,7 @@ impl Error {
             Self::Locked { .. } => Errno::WOULDBLOCK,
             Self::NotAFile { .. } | Self::Replaced { .. } => Errno::STALE,
             Self::PrivateExposed { .. } => Errno::PERM,
+            Self::PathTooLong { .. } => Errno::NAMETOOLONG,
             Self::UnknownKind { .. } | Self::UnusableName { .. } => Errno::IO,
             _ => Errno::INVAL,
         });

@@ -2,7 +2,7 @@
 //! of the tree, so that one rename publishes.
 
 use crate::lock::{LOCK_FLAGS, LOCK_MODE, lock_handle};
-use crate::{Dir, Error, Lock, Part, Partials, Result, Stage, Tree, Visit, remove_tree, sys};
+use crate::{Dir, Error, Lock, Part, Partials, Result, Stage, Tree, Visit, identify, remove_tree, sys};
 use fulmar_model::{Name, PRIVATE_DIRECTORY};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
@@ -36,6 +36,13 @@ impl Private {
         let quarantine = open_or_make(&dir, QUARANTINE)?;
         let lock_path = tree.path().join(name(PRIVATE_DIRECTORY).as_os_str()).join(name(LOCK).as_os_str());
         Ok(Self { dir, quarantine, lock_path })
+    }
+
+    /// Whether it is still found where it was opened: else the replica was removed, moved away or mounted over, and what is
+    /// written here reaches nobody.
+    pub fn is_in_place(&self) -> Result<bool> {
+        let now = self.lock_path.parent().map_or(Ok(None), identify)?;
+        Ok(now.is_some_and(|now| self.dir.identity().is_ok_and(|opened| opened.is_same(&now))))
     }
 
     /// Makes this process the only one that applies changes here.

@@ -5,7 +5,7 @@
 //! each directory on the way down and nothing else. No handle is held between two steps.
 
 use crate::{Dir, Error, Part, Result, Tree, list::Names};
-use fulmar_model::{Kind, Name, RelPath, Stat};
+use fulmar_model::{Kind, Name, PATH_BYTES_MAX, RelPath, Stat};
 
 /// One part of a directory.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ pub struct Listing {
 pub enum Step {
     /// A directory, or a part of it.
     Listing(Listing),
-    /// A directory that could not be opened or listed (or a part that could not). The walk goes on after it.
+    /// A directory that could not be opened or listed (or a part that could not), or holds a name whose path would be
+    /// longer than [`PATH_BYTES_MAX`], which no other side would take. The walk goes on after it.
     Unreadable {
         /// The directory.
         path: RelPath,
@@ -123,6 +124,10 @@ fn list(tree: &Tree, frame: &mut Frame) -> Result<Listing> {
         Next::Part(part) => (part, dir.names(part)?),
         Next::First | Next::Done => first_names(&dir)?,
     };
+    let longest = names.iter().map(|name| name.as_bytes().len()).max().unwrap_or(0);
+    if frame.path.as_bytes().len() + 1 + longest > PATH_BYTES_MAX {
+        return Err(Error::PathTooLong { path: frame.path.clone() });
+    }
     let entries = dir.stat_all(names)?;
     frame.next = part.next().map_or(Next::Done, Next::Part);
     Ok(Listing { path: frame.path.clone(), stat, part, entries })

@@ -97,6 +97,17 @@ impl Operation {
         }
     }
 
+    /// What is to be there; `None` when nothing is.
+    pub fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Put { entry, .. }
+            | Self::Metadata { entry, .. }
+            | Self::Rename { entry, .. }
+            | Self::Link { entry, .. } => Some(entry),
+            Self::Remove { .. } => None,
+        }
+    }
+
     /// The word for logs and `--dry-run`.
     pub fn word(&self) -> &'static str {
         match self {

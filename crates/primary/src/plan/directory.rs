@@ -3,7 +3,8 @@
 use super::{Class, FOR_ONE, NAMES_MAX, Plan};
 use crate::Result;
 use crate::prepare::entry;
-use fulmar_model::{Kind, LinkGroup, Record, RelPath, Stat, Xattrs};
+use crate::step::{Action, Step};
+use fulmar_model::{HeldReason, Kind, LinkGroup, Record, RelPath, Stat, Xattrs};
 use fulmar_tree::{Clock, digest};
 use fulmar_wire::{Content as Carried, Operation};
 
@@ -31,7 +32,7 @@ impl Plan<'_> {
             // of another directory, whose entries it lacks.
             self.rescans.push(path.clone());
         }
-        let xattrs = self.directory_xattrs(&path)?;
+        let xattrs = self.directory_xattrs(&path);
         self.put_directory(path, stat, xattrs)
     }
 
@@ -57,12 +58,18 @@ impl Plan<'_> {
         self.record(path, Record { stat, xattrs: digest(xattrs), hash: None, group: mark, settled })
     }
 
-    pub(super) fn directory_xattrs(&self, path: &RelPath) -> Result<Xattrs> {
-        match self.tree.dir(path).and_then(|dir| dir.xattrs_self()) {
-            Ok(xattrs) => Ok(xattrs),
-            // Gone, or not to be read by this process: what is visible of it is shipped without attributes.
-            Err(_) => Ok(Xattrs::default()),
-        }
+    /// What is visible of a directory that this process may not read is shipped without attributes, and the path is held:
+    /// what is in it does not arrive.
+    pub(super) fn directory_xattrs(&mut self, path: &RelPath) -> Xattrs {
+        let read = self.tree.dir(path).and_then(|dir| dir.xattrs_self());
+        read.unwrap_or_else(|error| {
+            // What is gone meanwhile has a change of its own.
+            if !error.is_gone() {
+                let action = Action::Hold { reason: HeldReason::Unreadable, errno: error.errno() };
+                self.push(Class::Change, Step::new(path.clone(), action));
+            }
+            Xattrs::default()
+        })
     }
 
     /// Where the directory was, when it was renamed here.
@@ -87,7 +94,7 @@ impl Plan<'_> {
             if self.catalog.count_below(&to, 2)? > 1 {
                 // What was in it is gone, or has another name that a replica may not have yet: one by one.
                 self.rescans.push(to.clone());
-                let xattrs = self.directory_xattrs(&to)?;
+                let xattrs = self.directory_xattrs(&to);
                 return self.put_directory(to, stat, xattrs);
             }
             self.operate(Class::Change, to.clone(), Operation::Remove { path: to.clone() });
@@ -96,7 +103,7 @@ impl Plan<'_> {
         self.touch_elsewhere(&from, &to);
         self.catalog.rename(&from, &to)?;
         self.renamed.insert(from.clone());
-        let xattrs = self.directory_xattrs(&to)?;
+        let xattrs = self.directory_xattrs(&to);
         self.record_directory(&to, stat, &xattrs, None)?;
         let entry = entry(&stat, None, &[], digest(&xattrs));
         for path in [&from, &to] {

@@ -3,7 +3,7 @@
 use crate::step::{Action, Step};
 use fulmar_model::{HeldReason, Outcome, RelPath, Seq};
 use fulmar_store::{Outstanding, Work};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// First and longest pause before a held path is tried again.
 const RETRY_MIN_MS: i64 = 1_000;
@@ -63,6 +63,8 @@ pub(super) struct Landed {
     pub(super) left: Vec<Outstanding>,
     /// Settled, by an operation or by a comparison that is to come.
     pub(super) done: Vec<RelPath>,
+    /// Directories that are as they should be, whatever is in them.
+    pub(super) made: Vec<RelPath>,
     /// Settled by an operation.
     pub(super) applied: Vec<RelPath>,
     /// Removed, or renamed away.
@@ -106,6 +108,7 @@ impl Flight {
         let planned_again: Vec<_> = self.again().cloned().collect();
         let mut done = std::mem::take(&mut self.errand.asked);
         let (mut applied, mut removed, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let mut made = BTreeSet::new();
         let mut failed = BTreeMap::new();
         for (index, outcome) in outcomes {
             failed.insert(usize::try_from(*index).ok().filter(|index| *index < self.operated.len())?, *outcome);
@@ -119,7 +122,10 @@ impl Flight {
                     removed.extend(step.from.filter(|_| !step.subtree));
                     removed.extend(step.removes.then(|| step.path.clone()));
                     applied.push(step.path.clone());
-                    done.push(step.path);
+                    match step.directory {
+                        true => drop(made.insert(step.path)),
+                        false => done.push(step.path),
+                    }
                     continue;
                 }
                 Outcome::NeedContent if step.removes => (step.path, Left::new(GONE, 0)),
@@ -139,8 +145,14 @@ impl Flight {
                 self.left.insert(from, Left { after: Some(at.clone()), ..Left::new(GONE, 0) });
             }
             refused.push(at.clone());
-            // A comparison covers whatever else there is to do at the path.
-            if self.left.get(&at).is_none_or(|known| known.work != Work::Compare) {
+            // A comparison covers whatever else there is to do at the path. And that a directory which could not be made
+            // has no times to set is no reason to try again at once.
+            let covered = self.left.get(&at).is_some_and(|known| match known.work {
+                Work::Compare => true,
+                Work::Held { .. } => left.work == Work::Again,
+                _ => false,
+            });
+            if !covered {
                 self.left.insert(at, left);
             }
         }
@@ -148,10 +160,11 @@ impl Flight {
         let since_ms = self.errand.since_ms.unwrap_or(now_ms);
         let anew = |path: &RelPath| planned_again.contains(path) && applied.contains(path) && !refused.contains(path);
         let since = |path: &RelPath| if anew(path) { now_ms } else { since_ms };
-        done.retain(|path| !self.left.contains_key(path) || anew(path));
+        done.retain(|path| !made.contains(path) && (!self.left.contains_key(path) || anew(path)));
+        made.retain(|path| !self.left.contains_key(path) || anew(path));
         let left = self.left.into_iter().map(|(path, left)| (since(&path), path, left));
         let left = left.map(|(since_ms, path, left)| left.at(path, since_ms)).collect();
-        Some(Landed { left, done, applied, removed })
+        Some(Landed { left, done, made: made.into_iter().collect(), applied, removed })
     }
 }
 
@@ -220,6 +233,14 @@ mod tests {
         let landed = land(vec![operation("a"), Step::new(path("a"), Action::Again)], &[]);
         assert_eq!(landed.left.iter().map(|row| row.since_ms).collect::<Vec<_>>(), [100]);
         assert!(landed.done.contains(&path("a")));
+    }
+
+    #[test]
+    fn a_directory_that_could_not_be_made_stays_held_though_its_times_want_it() {
+        let held = Outcome::Held { reason: HeldReason::Permission, errno: 13 };
+        let landed = land(vec![operation("b"), operation("b")], &[(0, held), (1, Outcome::NeedContent)]);
+        let work: Vec<_> = landed.left.iter().map(|row| row.work).collect();
+        assert_eq!(work, [Work::Held { reason: HeldReason::Permission, errno: 13 }]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::status::ReplicaState;
 use crate::step::{Action, Step};
 use crate::{Error, Result};
 use fulmar_link::{Lane, Link, Receiver, Sender};
-use fulmar_model::{RelPath, ReplicaId, Seq};
+use fulmar_model::{DeletePolicy, RelPath, ReplicaId, Seq};
 use fulmar_store::{Ack, Outstanding, OutstandingCount, Work};
 use fulmar_tree::Tree;
 use fulmar_wire::{FromPrimary, FromReplica, Welcome};
@@ -232,6 +232,9 @@ impl<'a> Visit<'a> {
     pub(super) async fn send(&mut self, steps: Vec<Step>, errand: Errand) -> Result<()> {
         if let Some(would) = &self.session.would {
             for step in steps {
+                if step.removes && self.session.hello.delete == DeletePolicy::Keep {
+                    continue;
+                }
                 if let Action::Operate { word, .. } = &step.action {
                     // Nobody listening is no reason to stop.
                     let _ = would.send((word, step.path));
@@ -343,9 +346,11 @@ impl<'a> Visit<'a> {
             let at = &comparing.subtree;
             comparing.again |= landed.left.iter().any(|left| left.work == Work::Compare && left.path == *at);
         }
-        let any = self.outstanding.total() > 0;
-        let (done, removed) = if any { (landed.done, landed.removed) } else { (Vec::new(), Vec::new()) };
-        self.acknowledge(position, landed.left, done, removed).await?;
+        let settled = match self.outstanding.total() {
+            0 => Settled::default(),
+            _ => Settled { done: landed.done, made: landed.made, removed: landed.removed },
+        };
+        self.acknowledge(position, landed.left, settled).await?;
         self.session.pulse.send_modify(|pulse| {
             pulse.done += operations;
             pulse.quarantined = quarantined;
@@ -356,18 +361,13 @@ impl<'a> Visit<'a> {
 
     /// Writes down work that no batch leaves over.
     pub(super) async fn leave(&mut self, row: Outstanding) -> Result<()> {
-        self.acknowledge(None, vec![row], Vec::new(), Vec::new()).await
+        self.acknowledge(None, vec![row], Settled::default()).await
     }
 
-    async fn acknowledge(
-        &mut self,
-        cursor: Option<Seq>,
-        add: Vec<Outstanding>,
-        done: Vec<RelPath>,
-        removed: Vec<RelPath>,
-    ) -> Result<()> {
+    async fn acknowledge(&mut self, cursor: Option<Seq>, add: Vec<Outstanding>, settled: Settled) -> Result<()> {
         let replica = self.replica;
-        let nothing = cursor.is_none() && add.is_empty() && done.is_empty() && removed.is_empty();
+        let Settled { done, made, removed } = settled;
+        let nothing = cursor.is_none() && [add.len(), done.len(), made.len(), removed.len()] == [0; 4];
         if self.session.would.is_some() || nothing {
             return Ok(());
         }
@@ -379,7 +379,7 @@ impl<'a> Visit<'a> {
             .session
             .queue
             .ask(move |queue| {
-                let ack = Ack { cursor, add: &add, done: &done, removed: &removed, compared: None };
+                let ack = Ack { cursor, add: &add, done: &done, made: &made, removed: &removed, compared: None };
                 queue.acknowledge(replica, ack)?;
                 queue.outstanding_count(replica)
             })
@@ -433,6 +433,14 @@ impl<'a> Visit<'a> {
         }
         Ok(())
     }
+}
+
+/// Paths whose outstanding work a batch has settled; see [`Ack`].
+#[derive(Default)]
+struct Settled {
+    done: Vec<RelPath>,
+    made: Vec<RelPath>,
+    removed: Vec<RelPath>,
 }
 
 /// Reads answers ahead, so that the replica can always get rid of them.

@@ -176,6 +176,17 @@ fn done_removes_and_add_wins_over_done() {
 }
 
 #[test]
+fn a_directory_that_could_not_be_read_is_compared_before_it_is_done() {
+    let mut queue = two_followers();
+    let rows = [held("read", HeldReason::Permission, 1), held("unread", HeldReason::Unreadable, 60)];
+    add(&mut queue, 1, &rows);
+    let ack = Ack { made: &[path("read"), path("unread")], ..Ack::default() };
+    queue.acknowledge(replica_id(1), ack).expect("acknowledge");
+    let compare = Outstanding { work: Work::Compare, retry_ms: 0, ..rows[1].clone() };
+    assert_eq!(queue.outstanding(replica_id(1), None, 9).expect("outstanding"), [compare]);
+}
+
+#[test]
 fn outstanding_work_is_paged_by_path_from_the_root_on() {
     let mut queue = two_followers();
     let rows = ["", "a", "a/b", "b"].map(|text| held(text, HeldReason::Busy, 1));
