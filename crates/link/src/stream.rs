@@ -1,18 +1,16 @@
 //! Frames over a pair of byte streams, after an exchange of prefaces.
 
-use crate::link::{Lanes, Link, Receiver, Source, lanes};
+use crate::link::{Link, Receiver, Source, lanes};
+use crate::writer::Writer;
 use crate::{Error, Result};
 use fulmar_model::escape;
 use fulmar_wire::{Frame, LENGTH_BYTES, PREFACE_BYTES, Preface};
 use std::num::NonZeroU64;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
 
 /// What is asked of the kernel in one read.
 const READ_BYTES: usize = 256 * 1024;
-/// Small frames are gathered up to this much before they are written.
-const GATHER_BYTES: usize = 64 * 1024;
 /// How much of a banner is quoted.
 const BANNER_BYTES: usize = 200;
 /// How long the rest of a banner is waited for.
@@ -116,103 +114,10 @@ pub async fn over(
     written.map_err(|_| Error::Closed)?;
     theirs.agree().map_err(Error::Preface)?;
     let (sender, lanes) = lanes();
-    tokio::spawn(write(lanes, to, rate));
+    tokio::spawn(Writer::new(to, rate).run(lanes));
     Ok(Link { sender, receiver: Receiver(Source::Stream { stream, child: None }) })
 }
 
-/// Writes frames until every sender is gone or the other side is; the reading half reports which.
-async fn write(mut lanes: Lanes, mut to: impl AsyncWrite + Send + Unpin + 'static, rate: Option<NonZeroU64>) {
-    let mut gathered = Vec::with_capacity(GATHER_BYTES);
-    while let Some(frame) = lanes.next().await {
-        gathered.extend_from_slice(frame.as_bytes());
-        while gathered.len() < GATHER_BYTES {
-            let Some(frame) = lanes.ready() else { break };
-            gathered.extend_from_slice(frame.as_bytes());
-        }
-        let began = Instant::now();
-        if to.write_all(&gathered).await.and(to.flush().await).is_err() {
-            return;
-        }
-        if let Some(rate) = rate {
-            let nanos = gathered.len() as u64 * 1_000_000_000 / rate.get();
-            tokio::time::sleep_until(began + Duration::from_nanos(nanos)).await;
-        }
-        gathered.clear();
-    }
-    if let Err(error) = to.shutdown().await {
-        tracing::debug!(%error, "close the link");
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Lane;
-    use fulmar_wire::FromPrimary;
-
-    #[tokio::test]
-    async fn frames_arrive_whole_however_the_bytes_are_cut() {
-        let (near, far) = tokio::io::duplex(7);
-        let (near_read, near_write) = tokio::io::split(near);
-        let (far_read, far_write) = tokio::io::split(far);
-        let (here, there) = tokio::join!(over(near_read, near_write, None), over(far_read, far_write, None));
-        let (here, mut there) = (here.expect("linked"), there.expect("linked"));
-        let sent: Vec<_> = (0..20u64).map(|n| FromPrimary::Commit { batch: n, position: None }).collect();
-        for message in &sent {
-            here.sender.send(Lane::Urgent, message.encode().expect("short")).await.expect("room");
-            let got = there.receiver.receive().await.expect("a frame");
-            assert_eq!(&FromPrimary::decode(got.body()).expect("a message"), message);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_banner_is_quoted_and_final() {
-        let (near, mut far) = tokio::io::duplex(1000);
-        far.write_all(b"Welcome to mail1\x1b[2J\n").await.expect("room");
-        let (read, write) = tokio::io::split(near);
-        let error = over(read, write, None).await.expect_err("a banner is no preface");
-        assert!(error.is_final());
-        assert!(error.to_string().contains("Welcome to mail1\\x1b[2J\\n"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_banner_is_quoted_to_its_end_however_it_comes() {
-        let preface = Preface::OURS.encode();
-        let long = [b'x'; 3 * BANNER_BYTES];
-        let table: [(&[&[u8]], String); 4] = [
-            (&[b"\n", b"Welcome\n", &preface], "\\nWelcome\\n".to_owned()),
-            (&[b"W", b"elcome\n\0ful", b"mar\n"], "Welcome\\n".to_owned()),
-            (&[b"\0fulmar\r\n"], "\\x00fulmar\\r\\n".to_owned()),
-            (&[&long], "x".repeat(BANNER_BYTES)),
-        ];
-        for (pieces, quoted) in table {
-            let (near, far) = tokio::io::duplex(1);
-            let (read, write) = tokio::io::split(near);
-            let (mut far_read, mut far_write) = tokio::io::split(far);
-            let speak = async move {
-                for piece in pieces {
-                    far_write.write_all(piece).await.expect("room");
-                }
-                // Neither says more nor ends.
-                std::future::pending::<()>().await;
-            };
-            let hear = tokio::spawn(async move { tokio::io::copy(&mut far_read, &mut tokio::io::sink()).await });
-            let error = tokio::select! {
-                linked = over(read, write, None) => linked.expect_err("a banner is no preface"),
-                () = speak => unreachable!("it is never silent for good"),
-            };
-            hear.abort();
-            assert!(matches!(&error, Error::Banner { text } if *text == quoted), "{error}, wanted {quoted}");
-        }
-    }
-
-    #[tokio::test]
-    async fn an_impossible_length_is_refused_before_memory_is_taken() {
-        let (near, mut far) = tokio::io::duplex(1000);
-        far.write_all(&Preface::OURS.encode()).await.expect("room");
-        far.write_all(&u32::MAX.to_be_bytes()).await.expect("room");
-        let (read, write) = tokio::io::split(near);
-        let mut link = over(read, write, None).await.expect("linked");
-        assert!(matches!(link.receiver.receive().await, Err(Error::Frame(_))));
-    }
-}
+#[path = "stream_tests.rs"]
+mod tests;
