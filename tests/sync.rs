@@ -3,12 +3,13 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fulmar_testkit::fixture::Node::{Dir, File, Link, Same};
-use fulmar_testkit::{Cluster, Life, fixture, fresh_seed, need, oracle};
+use fulmar_testkit::{Cluster, Life, Rsh, fixture, fresh_seed, need, oracle};
 
 fn cluster() -> Cluster {
     Cluster::new(env!("CARGO_BIN_EXE_fulmar"))
@@ -344,6 +345,34 @@ fn a_replica_behind_a_remote_shell_is_brought_up_to_date() {
         fs::write(cluster.source().join("small"), "changed in between").unwrap();
     }
     assert_eq!(rsh.far_ends(), Vec::<u32>::new(), "the far end ends with its connection");
+}
+
+#[test]
+fn what_goes_to_another_host_is_compressed_where_it_shrinks() {
+    let cluster = cluster();
+    let directory = cluster.path().join("counting");
+    // What goes there is kept beside the script, which ends with the far end.
+    let body = format!(
+        "shift; eval \"set -- $*\"; shift; tee '{}' | '{}' \"$@\"",
+        directory.join("sent").display(),
+        cluster.binary().path().display()
+    );
+    let rsh = Rsh::script(&directory, &body);
+    let mut target = std::ffi::OsString::from("host:");
+    target.push(cluster.path().join("far"));
+    let sent = |name: &str, content: &[u8]| {
+        fs::write(cluster.source().join(name), content).unwrap();
+        cluster.sync_to(&[&target], &["--rsh", rsh.command().to_str().unwrap()]).expect(0);
+        assert_eq!(fs::read(cluster.path().join("far").join(name)).unwrap(), content);
+        fs::metadata(directory.join("sent")).unwrap().len()
+    };
+    let text = (0..50_000).map(|line| format!("line {line} of a log, at {} s\n", line * 7)).collect::<String>();
+    let count = sent("text", text.as_bytes());
+    assert!(count * 3 < text.len() as u64, "{count} bytes for {}", text.len());
+    let mut random = vec![0; 1 << 20];
+    fs::File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
+    let count = sent("random", &random);
+    assert!(count * 100 < random.len() as u64 * 101, "{count} bytes for {}", random.len());
 }
 
 #[test]

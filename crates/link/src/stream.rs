@@ -1,10 +1,12 @@
-//! Frames over a pair of byte streams, after an exchange of prefaces.
+//! Frames over a pair of byte streams, after an exchange of prefaces; compressed when both sides can.
 
 use crate::link::{Link, Receiver, Source, lanes};
+use crate::pack::{Packing, Unpacker};
 use crate::writer::Writer;
 use crate::{Error, Result};
 use fulmar_model::escape;
-use fulmar_wire::{Frame, LENGTH_BYTES, PREFACE_BYTES, Preface};
+use fulmar_wire::{COMPRESSION, Frame, LENGTH_BYTES, PREFACE_BYTES, Preface};
+use std::io;
 use std::num::NonZeroU64;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -19,6 +21,9 @@ const BANNER_PATIENCE: Duration = Duration::from_secs(1);
 /// The reading half: bytes that have arrived and do not make a whole frame yet.
 pub(crate) struct Stream {
     from: Box<dyn AsyncRead + Send + Unpin>,
+    /// What arrives goes through this, where both sides compress.
+    unpacker: Option<Unpacker>,
+    /// Never longer than one frame and one read.
     buffer: Vec<u8>,
     /// Bytes at the front of `buffer` that were consumed already.
     consumed: usize,
@@ -39,10 +44,26 @@ impl Stream {
                 self.consumed = 0;
             }
             self.buffer.reserve(count.max(READ_BYTES));
-            if self.from.read_buf(&mut self.buffer).await.map_err(Error::Read)? == 0 {
+            let packed = match &mut self.unpacker {
+                None => &mut self.buffer,
+                Some(unpacker) => {
+                    if unpacker.unpack(&mut self.buffer).map_err(Error::Unpack)? > 0 {
+                        continue;
+                    }
+                    unpacker.room()
+                }
+            };
+            if self.from.read_buf(packed).await.map_err(Error::Read)? == 0 {
                 return Err(Error::Closed);
             }
         }
+        Ok(())
+    }
+
+    /// From here on the other side compresses; what has arrived behind its preface is the beginning of that.
+    fn compressed(&mut self) -> io::Result<()> {
+        let arrived = self.buffer.split_off(self.consumed);
+        self.unpacker = Some(Unpacker::new(arrived)?);
         Ok(())
     }
 
@@ -96,15 +117,16 @@ impl Stream {
     }
 }
 
-/// Makes a link of two byte streams: exchanges prefaces, then starts a task that writes what is sent.
+/// Makes a link of two byte streams: exchanges prefaces, then starts a task that writes what is sent, compressed where
+/// the other side can read that.
 ///
-/// `rate`: bytes a second that are written at most, averaged over what is gathered for one write.
+/// `rate`: bytes a second that are written at most, after compression, averaged over one write.
 pub async fn over(
     from: impl AsyncRead + Send + Unpin + 'static,
     mut to: impl AsyncWrite + Send + Unpin + 'static,
     rate: Option<NonZeroU64>,
 ) -> Result<Link> {
-    let mut stream = Stream { from: Box::new(from), buffer: Vec::new(), consumed: 0 };
+    let mut stream = Stream { from: Box::new(from), unpacker: None, buffer: Vec::new(), consumed: 0 };
     let ours = Preface::OURS.encode();
     let greet = async { to.write_all(&ours).await.and(to.flush().await) };
     // Together: neither side may wait for the other to read first. A write fails when the other side has ended already;
@@ -113,8 +135,14 @@ pub async fn over(
     let theirs = theirs?;
     written.map_err(|_| Error::Closed)?;
     theirs.agree().map_err(Error::Preface)?;
+    let packing = if theirs.shares(COMPRESSION) {
+        stream.compressed().map_err(Error::Codec)?;
+        Some(Packing::new().map_err(Error::Codec)?)
+    } else {
+        None
+    };
     let (sender, lanes) = lanes();
-    tokio::spawn(Writer::new(to, rate).run(lanes));
+    tokio::spawn(Writer::new(to, rate, packing).run(lanes));
     Ok(Link { sender, receiver: Receiver(Source::Stream { stream, child: None }) })
 }
 

@@ -16,4 +16,4 @@ pub use field::DecodeError;
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameError, LENGTH_BYTES};
 pub use message::{Ancestor, FromPrimary, FromReplica, Hello, PAGE_ENTRIES_MAX, Page, Refusal, Want, Welcome};
 pub use operation::{Content, INLINE_BYTES_MAX, Operation, Segment, XATTR_BYTES_MAX};
-pub use preface::{PREFACE_BYTES, Preface, PrefaceError, VERSION, VERSION_MIN};
+pub use preface::{COMPRESSION, PREFACE_BYTES, Preface, PrefaceError, VERSION, VERSION_MIN};
