@@ -3,13 +3,14 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use fulmar_testkit::fixture::Node::{Dir, File, Link, Same};
-use fulmar_testkit::{Cluster, Life, fixture, fresh_seed, need, oracle, until};
+use fulmar_testkit::{Cluster, Life, Rsh, fixture, fresh_seed, need, oracle, until};
 use rustix::fs::{Mode, OFlags};
 
 fn cluster() -> Cluster {
@@ -431,6 +432,34 @@ fn a_replica_whose_session_fails_is_not_called_in_sync() {
     let target = format!("host:{}", cluster.replica(0).display());
     let finished = cluster.sync_to(&[OsStr::new(&target)], &["--rsh", rsh.to_str().unwrap()]);
     finished.expect(3).expect_error("NOT in sync");
+}
+
+#[test]
+fn what_goes_to_another_host_is_compressed_where_it_shrinks() {
+    let cluster = cluster();
+    let directory = cluster.path().join("counting");
+    // What goes there is kept beside the script, which ends with the far end.
+    let body = format!(
+        "shift; eval \"set -- $*\"; shift; tee '{}' | '{}' \"$@\"",
+        directory.join("sent").display(),
+        cluster.binary().path().display()
+    );
+    let rsh = Rsh::script(&directory, &body);
+    let mut target = std::ffi::OsString::from("host:");
+    target.push(cluster.path().join("far"));
+    let sent = |name: &str, content: &[u8]| {
+        fs::write(cluster.source().join(name), content).unwrap();
+        cluster.sync_to(&[&target], &["--rsh", rsh.command().to_str().unwrap()]).expect(0);
+        assert_eq!(fs::read(cluster.path().join("far").join(name)).unwrap(), content);
+        fs::metadata(directory.join("sent")).unwrap().len()
+    };
+    let text = (0..50_000).map(|line| format!("line {line} of a log, at {} s\n", line * 7)).collect::<String>();
+    let count = sent("text", text.as_bytes());
+    assert!(count * 3 < text.len() as u64, "{count} bytes for {}", text.len());
+    let mut random = vec![0; 1 << 20];
+    fs::File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
+    let count = sent("random", &random);
+    assert!(count * 100 < random.len() as u64 * 101, "{count} bytes for {}", random.len());
 }
 
 #[test]

@@ -30,6 +30,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing-subscriber", &["fulmar"]),
     ("rusqlite", &["fulmar-store"]),
     ("inotify", &["fulmar-watch"]),
+    ("zstd", &["fulmar-link"]),
     ("tokio", &["fulmar", "fulmar-primary", "fulmar-replica", "fulmar-link"]),
     ("tokio-util", &["fulmar", "fulmar-primary", "fulmar-replica", "fulmar-link"]),
 ];

@@ -44,6 +44,12 @@ pub enum Error {
     /// A message of impossible length.
     #[error("the other side sent a broken message")]
     Frame(#[source] FrameError),
+    /// What should be compressed is not, or in a way that is not accepted.
+    #[error("decompress what the other side sent")]
+    Unpack(#[source] io::Error),
+    /// There is no memory for compression.
+    #[error("prepare compression")]
+    Codec(#[source] io::Error),
     /// Not fulmar, or no common version.
     #[error("no common protocol")]
     Preface(#[source] PrefaceError),

@@ -1,18 +1,18 @@
-//! Frames over a pair of byte streams, after an exchange of prefaces.
+//! Frames over a pair of byte streams, after an exchange of prefaces; compressed when both sides can.
 
-use crate::link::{Lanes, Link, Receiver, Source, lanes};
+use crate::link::{Link, Receiver, Source, lanes};
+use crate::pack::{Packing, Unpacker};
+use crate::writer::Writer;
 use crate::{Error, Result};
 use fulmar_model::escape;
-use fulmar_wire::{Frame, LENGTH_BYTES, PREFACE_BYTES, Preface};
+use fulmar_wire::{COMPRESSION, Frame, LENGTH_BYTES, PREFACE_BYTES, Preface};
+use std::io;
 use std::num::NonZeroU64;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
 
 /// What is asked of the kernel in one read.
 const READ_BYTES: usize = 256 * 1024;
-/// Small frames are gathered up to this much before they are written.
-const GATHER_BYTES: usize = 64 * 1024;
 /// How much of a banner is quoted.
 const BANNER_BYTES: usize = 200;
 /// How long the rest of a banner is waited for.
@@ -21,6 +21,9 @@ const BANNER_PATIENCE: Duration = Duration::from_secs(1);
 /// The reading half: bytes that have arrived and do not make a whole frame yet.
 pub(crate) struct Stream {
     from: Box<dyn AsyncRead + Send + Unpin>,
+    /// What arrives goes through this, where both sides compress.
+    unpacker: Option<Unpacker>,
+    /// Never longer than one frame and one read.
     buffer: Vec<u8>,
     /// Bytes at the front of `buffer` that were consumed already.
     consumed: usize,
@@ -41,10 +44,26 @@ impl Stream {
                 self.consumed = 0;
             }
             self.buffer.reserve(count.max(READ_BYTES));
-            if self.from.read_buf(&mut self.buffer).await.map_err(Error::Read)? == 0 {
+            let packed = match &mut self.unpacker {
+                None => &mut self.buffer,
+                Some(unpacker) => {
+                    if unpacker.unpack(&mut self.buffer).map_err(Error::Unpack)? > 0 {
+                        continue;
+                    }
+                    unpacker.room()
+                }
+            };
+            if self.from.read_buf(packed).await.map_err(Error::Read)? == 0 {
                 return Err(Error::Closed);
             }
         }
+        Ok(())
+    }
+
+    /// From here on the other side compresses; what has arrived behind its preface is the beginning of that.
+    fn compressed(&mut self) -> io::Result<()> {
+        let arrived = self.buffer.split_off(self.consumed);
+        self.unpacker = Some(Unpacker::new(arrived)?);
         Ok(())
     }
 
@@ -98,15 +117,16 @@ impl Stream {
     }
 }
 
-/// Makes a link of two byte streams: exchanges prefaces, then starts a task that writes what is sent.
+/// Makes a link of two byte streams: exchanges prefaces, then starts a task that writes what is sent, compressed where
+/// the other side can read that.
 ///
-/// `rate`: bytes a second that are written at most, averaged over what is gathered for one write.
+/// `rate`: bytes a second that are written at most, after compression, averaged over one write.
 pub async fn over(
     from: impl AsyncRead + Send + Unpin + 'static,
     mut to: impl AsyncWrite + Send + Unpin + 'static,
     rate: Option<NonZeroU64>,
 ) -> Result<Link> {
-    let mut stream = Stream { from: Box::new(from), buffer: Vec::new(), consumed: 0 };
+    let mut stream = Stream { from: Box::new(from), unpacker: None, buffer: Vec::new(), consumed: 0 };
     let ours = Preface::OURS.encode();
     let greet = async { to.write_all(&ours).await.and(to.flush().await) };
     // Together: neither side may wait for the other to read first. A write fails when the other side has ended already;
@@ -115,104 +135,17 @@ pub async fn over(
     let theirs = theirs?;
     written.map_err(|_| Error::Closed)?;
     theirs.agree().map_err(Error::Preface)?;
+    let packing = if theirs.shares(COMPRESSION) {
+        stream.compressed().map_err(Error::Codec)?;
+        Some(Packing::new().map_err(Error::Codec)?)
+    } else {
+        None
+    };
     let (sender, lanes) = lanes();
-    let writer = tokio::spawn(write(lanes, to, rate));
+    let writer = tokio::spawn(Writer::new(to, rate, packing).run(lanes));
     Ok(Link { sender, receiver: Receiver(Source::Stream { stream, writer, child: None }) })
 }
 
-/// Writes frames until every sender is gone or the other side is; the reading half reports which.
-async fn write(mut lanes: Lanes, mut to: impl AsyncWrite + Send + Unpin + 'static, rate: Option<NonZeroU64>) {
-    let mut gathered = Vec::with_capacity(GATHER_BYTES);
-    while let Some(frame) = lanes.next().await {
-        gathered.extend_from_slice(frame.as_bytes());
-        while gathered.len() < GATHER_BYTES {
-            let Some(frame) = lanes.ready() else { break };
-            gathered.extend_from_slice(frame.as_bytes());
-        }
-        let began = Instant::now();
-        if to.write_all(&gathered).await.and(to.flush().await).is_err() {
-            return;
-        }
-        if let Some(rate) = rate {
-            let nanos = gathered.len() as u64 * 1_000_000_000 / rate.get();
-            tokio::time::sleep_until(began + Duration::from_nanos(nanos)).await;
-        }
-        gathered.clear();
-    }
-    if let Err(error) = to.shutdown().await {
-        tracing::debug!(%error, "close the link");
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Lane;
-    use fulmar_wire::FromPrimary;
-
-    #[tokio::test]
-    async fn frames_arrive_whole_however_the_bytes_are_cut() {
-        let (near, far) = tokio::io::duplex(7);
-        let (near_read, near_write) = tokio::io::split(near);
-        let (far_read, far_write) = tokio::io::split(far);
-        let (here, there) = tokio::join!(over(near_read, near_write, None), over(far_read, far_write, None));
-        let (here, mut there) = (here.expect("linked"), there.expect("linked"));
-        let sent: Vec<_> = (0..20u64).map(|n| FromPrimary::Commit { batch: n, position: None }).collect();
-        for message in &sent {
-            here.sender.send(Lane::Urgent, message.encode().expect("short")).await.expect("room");
-            let got = there.receiver.receive().await.expect("a frame");
-            assert_eq!(&FromPrimary::decode(got.body()).expect("a message"), message);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_banner_is_quoted_and_final() {
-        let (near, mut far) = tokio::io::duplex(1000);
-        far.write_all(b"Welcome to mail1\x1b[2J\n").await.expect("room");
-        let (read, write) = tokio::io::split(near);
-        let error = over(read, write, None).await.expect_err("a banner is no preface");
-        assert!(error.is_final());
-        assert!(error.to_string().contains("Welcome to mail1\\x1b[2J\\n"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_banner_is_quoted_to_its_end_however_it_comes() {
-        let preface = Preface::OURS.encode();
-        let long = [b'x'; 3 * BANNER_BYTES];
-        let table: [(&[&[u8]], String); 4] = [
-            (&[b"\n", b"Welcome\n", &preface], "\\nWelcome\\n".to_owned()),
-            (&[b"W", b"elcome\n\0ful", b"mar\n"], "Welcome\\n".to_owned()),
-            (&[b"\0fulmar\r\n"], "\\x00fulmar\\r\\n".to_owned()),
-            (&[&long], "x".repeat(BANNER_BYTES)),
-        ];
-        for (pieces, quoted) in table {
-            let (near, far) = tokio::io::duplex(1);
-            let (read, write) = tokio::io::split(near);
-            let (mut far_read, mut far_write) = tokio::io::split(far);
-            let speak = async move {
-                for piece in pieces {
-                    far_write.write_all(piece).await.expect("room");
-                }
-                // Neither says more nor ends.
-                std::future::pending::<()>().await;
-            };
-            let hear = tokio::spawn(async move { tokio::io::copy(&mut far_read, &mut tokio::io::sink()).await });
-            let error = tokio::select! {
-                linked = over(read, write, None) => linked.expect_err("a banner is no preface"),
-                () = speak => unreachable!("it is never silent for good"),
-            };
-            hear.abort();
-            assert!(matches!(&error, Error::Banner { text } if *text == quoted), "{error}, wanted {quoted}");
-        }
-    }
-
-    #[tokio::test]
-    async fn an_impossible_length_is_refused_before_memory_is_taken() {
-        let (near, mut far) = tokio::io::duplex(1000);
-        far.write_all(&Preface::OURS.encode()).await.expect("room");
-        far.write_all(&u32::MAX.to_be_bytes()).await.expect("room");
-        let (read, write) = tokio::io::split(near);
-        let mut link = over(read, write, None).await.expect("linked");
-        assert!(matches!(link.receiver.receive().await, Err(Error::Frame(_))));
-    }
-}
+#[path = "stream_tests.rs"]
+mod tests;

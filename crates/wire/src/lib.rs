@@ -19,4 +19,4 @@ pub use message::{
     Want, Welcome,
 };
 pub use operation::{Content, INLINE_BYTES_MAX, Operation, Segment, XATTR_BYTES_MAX};
-pub use preface::{PREFACE_BYTES, Preface, PrefaceError, VERSION, VERSION_MIN};
+pub use preface::{COMPRESSION, PREFACE_BYTES, Preface, PrefaceError, VERSION, VERSION_MIN};

@@ -8,6 +8,8 @@ use thiserror::Error;
 pub const VERSION: u16 = 1;
 /// The oldest protocol version this program speaks.
 pub const VERSION_MIN: u16 = 1;
+/// Feature: everything behind the preface is one zstd stream in each direction.
+pub const COMPRESSION: u64 = 1;
 /// Length of a preface.
 pub const PREFACE_BYTES: usize = 24;
 
@@ -22,7 +24,7 @@ pub struct Preface {
     pub oldest: u16,
     /// The newest version it speaks.
     pub newest: u16,
-    /// Bit set of optional features; none are defined in version 1. A feature is used only when both sides have it.
+    /// Bit set of optional features. A feature is used only when both sides have it.
     pub features: u64,
 }
 
@@ -46,7 +48,7 @@ pub enum PrefaceError {
 
 impl Preface {
     /// What this program says.
-    pub const OURS: Self = Self { oldest: VERSION_MIN, newest: VERSION, features: 0 };
+    pub const OURS: Self = Self { oldest: VERSION_MIN, newest: VERSION, features: COMPRESSION };
 
     /// As bytes.
     pub fn encode(&self) -> [u8; PREFACE_BYTES] {
@@ -76,6 +78,11 @@ impl Preface {
         })
     }
 
+    /// Whether this side and the other both have a feature.
+    pub fn shares(&self, feature: u64) -> bool {
+        self.features & Self::OURS.features & feature != 0
+    }
+
     /// The version both speak: the newest common one.
     pub fn agree(&self) -> Result<u16, PrefaceError> {
         let common = self.newest.min(VERSION);
@@ -99,6 +106,14 @@ mod tests {
             Preface { oldest: VERSION + 1, newest: 9, features: 0 }.agree(),
             Err(PrefaceError::NoCommonVersion { oldest: VERSION + 1, newest: 9 })
         );
+    }
+
+    #[test]
+    fn a_feature_is_shared_when_both_have_it() {
+        let theirs = |features| Preface { features, ..Preface::OURS };
+        assert!(theirs(COMPRESSION).shares(COMPRESSION) && theirs(u64::MAX).shares(COMPRESSION));
+        assert!(!theirs(0).shares(COMPRESSION) && !theirs(!COMPRESSION).shares(COMPRESSION));
+        assert!(!theirs(u64::MAX).shares(1 << 63), "this side does not have that");
     }
 
     #[test]

@@ -62,6 +62,7 @@ fn golden_preface_keeps_its_bytes() {
     let bytes = *b"\0fulmar\n\0\x01\0\x01\0\0\0\0\0\0\0\0\0\0\0\0";
     assert_eq!(Preface { oldest: 1, newest: 1, features: 0 }.encode(), bytes);
     assert_eq!(kept("preface.bin", &bytes), bytes);
+    assert_eq!(Preface::OURS.encode(), *b"\0fulmar\n\0\x01\0\x01\0\0\0\0\0\0\0\0\0\0\0\x01");
     let later = Preface { oldest: 0x0102, newest: 0x0304, features: 0x0506_0708_090a_0b0c };
     let bytes = *b"\0fulmar\n\x01\x02\x03\x04\0\0\0\0\x05\x06\x07\x08\x09\x0a\x0b\x0c";
     assert_eq!((later.encode(), Preface::decode(&bytes)), (bytes, Ok(later)));
