@@ -1,12 +1,18 @@
-//! Ships large content beside the batches: reads in chunks, sends each in the bulk lane within the replica's credit, and
+//! Ships large content beside the batches: reads in chunks, sends in the bulk lane within the replica's credit, and
 //! ends with the hash of what was read. A version that changed while it was read is not passed off as final.
+//!
+//! To another host goes a patch where there is something to start from: against the content that was shipped last, whose
+//! signature was kept, without a question; otherwise against what the replica says it has. Whatever does not work out ends
+//! with the whole content. A replica on this host gets the whole at once, as it costs both sides less.
 
 use crate::prepare::Content;
+use crate::signatures::{SIGNATURE_BYTES_MAX, Signatures};
 use crate::{Error, Result};
+use fulmar_delta::{BlockLen, Matcher, PatchWriter, Signature, Signer};
 use fulmar_link::{Lane, Sender};
-use fulmar_model::RelPath;
-use fulmar_tree::{Clock, Tree};
-use fulmar_wire::FromPrimary;
+use fulmar_model::{Hash, RelPath, Timestamp};
+use fulmar_tree::{Clock, Reader, Tree};
+use fulmar_wire::{Basis, FromPrimary, Offer};
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -21,13 +27,36 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// The least a chunk counts against the credit, as the replica counts.
 const CHUNK_COST_MIN: u32 = 4096;
 
+/// Numbers of streams that belong to one file, because no attempt shares one with the attempt before.
+pub(crate) const STREAMS_EACH: u64 = 3;
+/// From this size on a replica is asked what it has even where nobody knows of anything: it may have a beginning.
+const ASK_BYTES_MIN: u64 = 1 << 20;
+/// Parts of an answer that wait at most.
+const BASIS_PARTS_MAX: usize = 128;
+
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
 /// What the shipper is told.
 #[derive(Debug)]
 pub(crate) enum Parcel {
-    /// Ship this path's content; `torn`: also when it does not hold still.
-    Ship { path: RelPath, stream: u64, torn: bool },
+    /// A file to be shipped.
+    Ship(Ship),
     /// The replica has room for this many more bytes.
     Credit(u32),
+    /// A part of what the replica says it has.
+    Basis(Basis),
+}
+
+/// A file to be shipped.
+#[derive(Debug)]
+pub(crate) struct Ship {
+    pub(crate) path: RelPath,
+    /// The first of [`STREAMS_EACH`] numbers.
+    pub(crate) stream: u64,
+    /// Also when it does not hold still.
+    pub(crate) torn: bool,
+    /// Hash of the content that was shipped last, where one was.
+    pub(crate) before: Option<Hash>,
 }
 
 /// What became of a large file.
@@ -35,6 +64,8 @@ pub(crate) struct Delivery {
     pub(crate) path: RelPath,
     pub(crate) stream: u64,
     pub(crate) result: Delivered,
+    /// Bytes of the frames it took.
+    pub(crate) sent: u64,
 }
 
 /// Its result.
@@ -59,12 +90,23 @@ pub(crate) struct Shipping {
 }
 
 impl Shipping {
-    /// Starts a shipper on a thread of its own, for a replica that grants `credit` bytes.
-    pub(crate) fn start(tree: Tree, sender: Sender, credit: u32) -> Result<Self> {
+    /// Starts a shipper on a thread of its own, for a replica that grants `credit` bytes. Without `signatures` there are no
+    /// patches.
+    pub(crate) fn start(tree: Tree, sender: Sender, credit: u32, signatures: Option<Signatures>) -> Result<Self> {
         let full = credit.min(CREDIT_BYTES_MAX);
-        let (parcels, inbox) = sync_channel((full / CHUNK_COST_MIN) as usize + SHIPPING_MAX);
+        let (parcels, inbox) = sync_channel((full / CHUNK_COST_MIN) as usize + SHIPPING_MAX + BASIS_PARTS_MAX);
         let (deliveries_in, deliveries) = unbounded_channel();
-        let shipper = Shipper { tree, parcels: inbox, sender, credit: full, full, deliveries: deliveries_in };
+        let shipper = Shipper {
+            tree,
+            parcels: inbox,
+            sender,
+            signatures,
+            credit: full,
+            full,
+            told: None,
+            sent: 0,
+            deliveries: deliveries_in,
+        };
         let body = move || shipper.run();
         std::thread::Builder::new().name("fulmar-ship".to_owned()).spawn(body).map_err(|_| Error::Gone)?;
         Ok(Self { parcels, deliveries })
@@ -83,14 +125,93 @@ impl Shipping {
 /// Of a replica that gives back more than it was sent.
 const UNUSED: Error = Error::Protocol("more credit than was used");
 
+/// What content is sent against.
+enum Start {
+    /// Not settled yet.
+    Unknown,
+    /// Nothing.
+    Whole,
+    /// This content, which the replica has.
+    Basis((Hash, Signature)),
+}
+
+/// How an attempt ended.
+enum Sent {
+    Delivered(Delivered),
+    /// The replica has another basis, or a patch did not lead to the content: `told` says what it has.
+    Refused,
+}
+
+/// What a replica says it has.
+struct Told {
+    stream: u64,
+    hash: Option<Hash>,
+    signature: Vec<u8>,
+    /// Whether all of it was heard.
+    whole: bool,
+}
+
+impl Told {
+    /// A signature that makes no sense is none.
+    fn signed(self) -> Option<(Hash, Signature)> {
+        Some((self.hash?, Signature::from_bytes(&self.signature).ok()?))
+    }
+}
+
+/// A patch in the making.
+struct Patch<'a> {
+    matcher: Option<Matcher<'a>>,
+    writer: PatchWriter,
+    /// Not sent yet.
+    out: Vec<u8>,
+    /// Bytes sent.
+    sent: u64,
+}
+
+impl<'a> Patch<'a> {
+    fn new(signature: &'a Signature) -> Self {
+        Self { matcher: Some(Matcher::new(signature)), writer: PatchWriter::new(), out: Vec::new(), sent: 0 }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        if let Some(matcher) = &mut self.matcher {
+            matcher.update(bytes, &mut |instruction| self.writer.put(instruction, &mut self.out));
+        }
+    }
+
+    /// Ends it, with the hash of the result behind it.
+    fn finish(mut self, hash: Hash) -> Self {
+        if let Some(matcher) = self.matcher.take() {
+            matcher.finish(&mut |instruction| self.writer.put(instruction, &mut self.out));
+        }
+        std::mem::take(&mut self.writer).finish(&mut self.out);
+        self.out.extend_from_slice(&hash.0);
+        self
+    }
+}
+
+/// Gives a hole's zeros, slice by slice.
+fn zeros(mut count: u64, mut take: impl FnMut(&[u8])) {
+    while count > 0 {
+        let some = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
+        take(ZEROS.get(..some).unwrap_or(&ZEROS));
+        count -= some as u64;
+    }
+}
+
 /// Owns the way to the bulk lane.
 struct Shipper {
     tree: Tree,
     parcels: Receiver<Parcel>,
     sender: Sender,
+    signatures: Option<Signatures>,
     /// Bytes the replica has room for; `full` when nothing is under way.
     credit: u32,
     full: u32,
+    /// What the replica says it has, as far as it was heard.
+    told: Option<Told>,
+    /// Bytes sent for the present file.
+    sent: u64,
     deliveries: UnboundedSender<Result<Delivery>>,
 }
 
@@ -121,9 +242,12 @@ impl Shipper {
             };
             match next {
                 Parcel::Credit(bytes) => self.earn(bytes)?,
-                Parcel::Ship { path, stream, torn } => {
-                    let Some(result) = self.ship(&path, stream, torn, &mut waiting)? else { return Ok(()) };
-                    if self.deliveries.send(Ok(Delivery { path, stream, result })).is_err() {
+                Parcel::Basis(part) => self.hear(part)?,
+                Parcel::Ship(order) => {
+                    self.sent = 0;
+                    let Some((stream, result)) = self.ship(&order, &mut waiting)? else { return Ok(()) };
+                    let delivery = Delivery { path: order.path, stream, result, sent: self.sent };
+                    if self.deliveries.send(Ok(delivery)).is_err() {
                         return Ok(());
                     }
                 }
@@ -132,69 +256,190 @@ impl Shipper {
     }
 
     /// `None`: the session is gone.
-    fn ship(
-        &mut self,
-        path: &RelPath,
-        stream: u64,
-        torn: bool,
-        waiting: &mut VecDeque<Parcel>,
-    ) -> Result<Option<Delivered>> {
-        let began = Clock::coarse_now();
-        let Some((parent, name)) = path.split() else { return Ok(Some(Delivered::Changed)) };
-        let mut reader = match self.tree.dir(&parent).and_then(|dir| dir.open_file(&name)) {
-            Ok(reader) => reader,
-            Err(error) => return Ok(Some(failed(&error))),
-        };
-        let stat = *reader.stat();
-        loop {
-            let chunk = match reader.next_chunk(CHUNK_BYTES) {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                Err(error) => {
-                    self.abandon(stream)?;
-                    return Ok(Some(failed(&error)));
-                }
+    fn ship(&mut self, order: &Ship, waiting: &mut VecDeque<Parcel>) -> Result<Option<(u64, Delivered)>> {
+        let Some((parent, name)) = order.path.split() else { return Ok(Some((order.stream, Delivered::Changed))) };
+        let mut from = Start::Unknown;
+        // A patch pushed on trust, a patch against what the replica told, the whole.
+        for stream in order.stream..order.stream + STREAMS_EACH {
+            let began = Clock::coarse_now();
+            let reader = match self.tree.dir(&parent).and_then(|dir| dir.open_file(&name)) {
+                Ok(reader) => reader,
+                Err(error) => return Ok(Some((stream, failed(&error)))),
             };
-            let frame = FromPrimary::encode_chunk(stream, chunk.offset, &chunk.bytes)?;
-            if !self.spend(chunk.bytes.len(), waiting)? {
+            if stream == order.stream {
+                let Some(start) = self.start(order, reader.stat().size, waiting)? else { return Ok(None) };
+                from = start;
+            }
+            let Some(outcome) = self.send(order, stream, &from, reader, began, waiting)? else { return Ok(None) };
+            match outcome {
+                Sent::Delivered(delivered) => return Ok(Some((stream, delivered))),
+                Sent::Refused => {
+                    tracing::debug!(path = %order.path, "the replica has another basis");
+                    self.abandon(stream)?;
+                    let first = stream == order.stream;
+                    from = self.told.take().and_then(Told::signed).filter(|_| first).map_or(Start::Whole, Start::Basis);
+                }
+            }
+        }
+        Ok(Some((order.stream, Delivered::Moving)))
+    }
+
+    /// What the content is to be sent against. `None`: the session is gone.
+    fn start(&mut self, order: &Ship, size: u64, waiting: &mut VecDeque<Parcel>) -> Result<Option<Start>> {
+        let Some(signatures) = &self.signatures else { return Ok(Some(Start::Whole)) };
+        if let Some(signed) = order.before.and_then(|hash| Some((hash, signatures.get(hash)?))) {
+            return Ok(Some(Start::Basis(signed)));
+        }
+        if order.before.is_none() && size < ASK_BYTES_MIN {
+            return Ok(Some(Start::Whole));
+        }
+        self.offer(order, order.stream, size, None)?;
+        loop {
+            if let Some(told) = self.told.take_if(|told| told.stream == order.stream && told.whole) {
+                return Ok(Some(told.signed().map_or(Start::Whole, Start::Basis)));
+            }
+            if !self.listen(waiting)? {
                 return Ok(None);
             }
-            self.sender.send_blocking(Lane::Bulk, frame)?;
         }
-        let xattrs = match reader.xattrs() {
-            Ok(xattrs) => xattrs,
-            Err(error) => {
-                self.abandon(stream)?;
-                return Ok(Some(failed(&error)));
+    }
+
+    fn offer(&mut self, order: &Ship, stream: u64, size: u64, basis: Option<Hash>) -> Result<()> {
+        self.told = None;
+        let offer = Offer { stream, path: order.path.clone(), size, basis };
+        // In the bulk lane: before its chunks, and behind an `Abandon` of the stream before.
+        Ok(self.sender.send_blocking(Lane::Bulk, FromPrimary::Offer(offer).encode()?)?)
+    }
+
+    /// Reads the file once, and sends it. `None`: the session is gone.
+    fn send(
+        &mut self,
+        order: &Ship,
+        stream: u64,
+        from: &Start,
+        mut reader: Reader,
+        began: Timestamp,
+        waiting: &mut VecDeque<Parcel>,
+    ) -> Result<Option<Sent>> {
+        let stat = *reader.stat();
+        let mut signer = self.signatures.is_some().then(|| Signer::new(BlockLen::for_file(stat.size)));
+        let mut patch = match from {
+            Start::Basis((hash, signature)) => {
+                self.offer(order, stream, stat.size, Some(*hash))?;
+                Some(Patch::new(signature))
             }
+            Start::Whole | Start::Unknown => None,
         };
-        let (hash, after) = match reader.finish() {
+        let mut at = 0;
+        loop {
+            let chunk = match reader.next_chunk(CHUNK_BYTES) {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    self.abandon(stream)?;
+                    return Ok(Some(Sent::Delivered(failed(&error))));
+                }
+            };
+            let hole = chunk.as_ref().map_or(stat.size, |chunk| chunk.offset).saturating_sub(at);
+            zeros(hole, |bytes| {
+                signer.iter_mut().for_each(|signer| signer.update(bytes));
+                patch.iter_mut().for_each(|patch| patch.update(bytes));
+            });
+            let Some(chunk) = chunk else { break };
+            at = chunk.offset + chunk.bytes.len() as u64;
+            signer.iter_mut().for_each(|signer| signer.update(&chunk.bytes));
+            let sent = match &mut patch {
+                None => self.chunk(stream, chunk.offset, &chunk.bytes, waiting)?,
+                Some(patch) => {
+                    patch.update(&chunk.bytes);
+                    self.drain(stream, patch, CHUNK_BYTES, waiting)?
+                }
+            };
+            if !sent {
+                return Ok(None);
+            }
+            if self.is_refused(stream) {
+                return Ok(Some(Sent::Refused));
+            }
+        }
+        let finished = reader.xattrs().and_then(|xattrs| Ok((xattrs, reader.finish()?)));
+        let (xattrs, (hash, after)) = match finished {
             Ok(finished) => finished,
             Err(error) => {
                 self.abandon(stream)?;
-                return Ok(Some(failed(&error)));
+                return Ok(Some(Sent::Delivered(failed(&error))));
             }
         };
         let still = stat.same_version(&after);
         // A file that shrank was read to its new end only, so that its size and its content do not belong together.
-        if !still && (!torn || after.size < stat.size) {
+        if !still && (!order.torn || after.size < stat.size) {
             self.abandon(stream)?;
-            return Ok(Some(Delivered::Moving));
+            return Ok(Some(Sent::Delivered(Delivered::Moving)));
         }
-        let end = FromPrimary::encode_chunk(stream, stat.size, &[])?;
-        if !self.spend(0, waiting)? {
+        let mut end = stat.size;
+        if let Some(patch) = patch {
+            let mut patch = patch.finish(hash);
+            if !self.drain(stream, &mut patch, 1, waiting)? {
+                return Ok(None);
+            }
+            end = patch.sent;
+        }
+        if !self.chunk(stream, end, &[], waiting)? {
             return Ok(None);
         }
-        self.sender.send_blocking(Lane::Bulk, end)?;
         // All credit back means that the replica has written, and synced, everything.
         while self.credit < self.full {
             if !self.listen(waiting)? {
                 return Ok(None);
             }
         }
+        if self.is_refused(stream) {
+            return Ok(Some(Sent::Refused));
+        }
+        if let (Some(signatures), Some(signer), true) = (&self.signatures, signer, still) {
+            signatures.put(hash, &signer.finish());
+        }
         let content =
             Box::new(Content { stat, xattrs, hash: Some(hash), segments: Vec::new(), target: Box::default(), began });
-        Ok(Some(if still { Delivered::Whole(content) } else { Delivered::Torn(content) }))
+        Ok(Some(Sent::Delivered(if still { Delivered::Whole(content) } else { Delivered::Torn(content) })))
+    }
+
+    /// Sends what a patch has come to, in chunks of at least `least` bytes. False: the session is gone.
+    fn drain(
+        &mut self,
+        stream: u64,
+        patch: &mut Patch<'_>,
+        least: usize,
+        waiting: &mut VecDeque<Parcel>,
+    ) -> Result<bool> {
+        let mut out = std::mem::take(&mut patch.out);
+        let mut rest = out.as_slice();
+        while rest.len() >= least {
+            let (bytes, behind) = rest.split_at(rest.len().min(CHUNK_BYTES));
+            if !self.chunk(stream, patch.sent, bytes, waiting)? {
+                return Ok(false);
+            }
+            patch.sent += bytes.len() as u64;
+            rest = behind;
+        }
+        let gone = out.len() - rest.len();
+        out.drain(..gone);
+        patch.out = out;
+        Ok(true)
+    }
+
+    /// False: the session is gone.
+    fn chunk(&mut self, stream: u64, offset: u64, bytes: &[u8], waiting: &mut VecDeque<Parcel>) -> Result<bool> {
+        if !self.spend(bytes.len(), waiting)? {
+            return Ok(false);
+        }
+        let frame = FromPrimary::encode_chunk(stream, offset, bytes)?;
+        self.sent += frame.as_bytes().len() as u64;
+        self.sender.send_blocking(Lane::Bulk, frame)?;
+        Ok(true)
+    }
+
+    fn is_refused(&self, stream: u64) -> bool {
+        self.told.as_ref().is_some_and(|told| told.stream == stream && told.whole)
     }
 
     fn abandon(&self, stream: u64) -> Result<()> {
@@ -218,10 +463,27 @@ impl Shipper {
     fn listen(&mut self, waiting: &mut VecDeque<Parcel>) -> Result<bool> {
         match self.parcels.recv() {
             Ok(Parcel::Credit(bytes)) => self.earn(bytes)?,
+            Ok(Parcel::Basis(part)) => self.hear(part)?,
             Ok(other) => waiting.push_back(other),
             Err(_) => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Parts of one answer come in order; an answer to a stream that was given up meanwhile is passed over.
+    fn hear(&mut self, part: Basis) -> Result<()> {
+        let Basis { stream, hash, signature, more } = part;
+        let mut told = match self.told.take() {
+            Some(told) if told.stream == stream && !told.whole => told,
+            _ => Told { stream, hash, signature: Vec::new(), whole: false },
+        };
+        if told.signature.len() + signature.len() > SIGNATURE_BYTES_MAX {
+            return Err(Error::Protocol("a signature that is too long"));
+        }
+        told.signature.extend_from_slice(&signature);
+        told.whole = !more;
+        self.told = Some(told);
+        Ok(())
     }
 
     fn earn(&mut self, bytes: u32) -> Result<()> {

@@ -2,7 +2,8 @@
 //!
 //! Reading order, which is the way of one change: `capture` (events settle and enter the queue; `settle` is its rule), `planner`
 //! (the owner of catalog and guard: which changes are next), `plan` (path now and catalog make a step), `prepare` (content
-//! is read once), `session` (one per replica: ships, takes answers, keeps the cursor), `chunks` (large content beside it).
+//! is read once), `session` (one per replica: ships, takes answers, keeps the cursor), `chunks` (large content beside it, as patches where `signatures` tell what
+//! was shipped before).
 //! Beside the way: `rescan` (what events could not tell), `listing` (for a comparison), `guard` (a vanished source deletes
 //! nothing), `supervisor` (the watch on the source), `primary` (starts and ends it all), `status` and `waiting` (what people ask), `keeper` (a thread that owns).
 //!
@@ -23,6 +24,7 @@ mod primary;
 mod rescan;
 mod session;
 mod settle;
+mod signatures;
 mod status;
 mod step;
 mod supervisor;

@@ -6,6 +6,7 @@ use crate::keeper::{Keeper, background};
 use crate::planner::Planner;
 use crate::rescan::{Rescan, Rescans};
 use crate::session::{Endpoint, Session, Until};
+use crate::signatures::Signatures;
 use crate::status::{HeldPath, Pulse, ReplicaStatus, TreeStatus, WatchStatus};
 use crate::supervisor::Supervisor;
 use crate::waiting::{Barrier, WaitError, Waited, held_path};
@@ -168,6 +169,7 @@ impl Primary {
         }
         let barrier = Barrier { flushes, rescans: rescans.clone(), queue: queue.clone() };
         let hello = hello(&settings, &tree, queue_id)?;
+        let signatures = Signatures::new(settings.state.join("signatures"), settings.clock);
         let progress = watch::Sender::new(0);
         let (mut sessions, mut pulses) = (JoinSet::new(), Vec::new());
         for endpoint in &settings.endpoints {
@@ -182,6 +184,7 @@ impl Primary {
                 filter: settings.filter.clone(),
                 last: last_seen.clone(),
                 barrier: barrier.clone(),
+                signatures: signatures.clone(),
                 restarts: restarts.subscribe(),
                 pulse,
                 progress: progress.clone(),

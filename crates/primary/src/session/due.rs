@@ -4,7 +4,7 @@ use super::Until;
 use super::flight::{Errand, Left};
 use super::visit::{ASKED_MAX, Visit};
 use crate::Result;
-use crate::chunks::{Delivered, Delivery, Parcel, SHIPPING_MAX};
+use crate::chunks::{Delivered, Delivery, Parcel, SHIPPING_MAX, STREAMS_EACH, Ship};
 use crate::guard::GuardState;
 use crate::plan::Have;
 use crate::step::{Action, Step};
@@ -71,9 +71,12 @@ impl Visit<'_> {
                     if self.shipping() >= SHIPPING_MAX {
                         continue;
                     }
-                    let parcel = Parcel::Ship { path: row.path.clone(), stream: self.next_stream, torn };
-                    self.next_stream += 1;
-                    self.shipping.tell(parcel)?;
+                    let at = row.path.clone();
+                    let known = self.session.planner.ask(move |planner| planner.catalog.get(&at)).await??;
+                    let (path, stream) = (row.path.clone(), self.next_stream);
+                    let before = known.and_then(|record| record.hash);
+                    self.next_stream += STREAMS_EACH;
+                    self.shipping.tell(Parcel::Ship(Ship { path, stream, torn, before }))?;
                     self.attempts.insert(row.path.clone(), SHIPPING);
                     self.busy.insert(row.path, row.since_ms);
                     continue;
@@ -115,7 +118,8 @@ impl Visit<'_> {
 
     /// A large file has reached the replica's stage, or will not.
     pub(super) async fn delivered(&mut self, delivery: Delivery) -> Result<()> {
-        let Delivery { path, stream, result } = delivery;
+        let Delivery { path, stream, result, sent } = delivery;
+        self.session.pulse.send_modify(|pulse| pulse.bytes += sent);
         self.attempts.remove(&path);
         self.due = true;
         let now = (self.session.clock)();

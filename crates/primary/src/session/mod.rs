@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::error::chain;
 use crate::keeper::Keeper;
 use crate::planner::Planner;
+use crate::signatures::Signatures;
 use crate::status::{Pulse, ReplicaState};
 use crate::waiting::Barrier;
 use crate::{Error, Result};
@@ -67,6 +68,7 @@ pub(crate) struct Session {
     pub(crate) filter: Filter,
     pub(crate) last: watch::Receiver<Seq>,
     pub(crate) barrier: Barrier,
+    pub(crate) signatures: Signatures,
     /// Changes when the source was gone and is back.
     pub(crate) restarts: watch::Receiver<u64>,
     pub(crate) pulse: watch::Sender<Pulse>,
@@ -120,6 +122,14 @@ impl Session {
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// For a replica behind a program, patches are worth their work.
+    fn signatures(&self) -> Option<Signatures> {
+        match self.endpoint.target {
+            Target::Here(_) => None,
+            Target::Program(_) => Some(self.signatures.clone()),
         }
     }
 

@@ -90,7 +90,7 @@ impl<'a> Visit<'a> {
         let (answers, inbox) = mpsc::channel(INBOX);
         let _reader = AbortOnDropHandle::new(tokio::spawn(read(receiver, answers)));
         let position = resume(session, &welcome).await?;
-        let shipping = Shipping::start(tree.clone(), sender.clone(), welcome.credit)?;
+        let shipping = Shipping::start(tree.clone(), sender.clone(), welcome.credit, session.signatures())?;
         session.pulse.send_modify(|pulse| {
             pulse.replica = Some(welcome.replica);
             pulse.error = None;
@@ -314,6 +314,7 @@ impl<'a> Visit<'a> {
             FromReplica::Compared { extras } => self.compared(extras).await,
             FromReplica::Extras { paths } => self.extras(paths).await,
             FromReplica::Credit { bytes } => self.shipping.tell(Parcel::Credit(bytes)),
+            FromReplica::Basis(basis) => self.shipping.tell(Parcel::Basis(basis)),
             FromReplica::Pong => Ok(()),
             FromReplica::Failed { text } => Err(Error::ReplicaFailed { text }),
             FromReplica::Welcome(_) | FromReplica::Refused { .. } => Err(Error::Protocol("a second welcome")),

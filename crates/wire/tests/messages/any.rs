@@ -5,7 +5,7 @@ use fulmar_model::{
     ReplicaId, Seq, Term, Timestamp, TreeId, Xattr, XattrDigest, Xattrs,
 };
 use fulmar_wire::{
-    Ancestor, Content, FromPrimary, FromReplica, Hello, Operation, Page, Refusal, Segment, Want, Welcome,
+    Ancestor, Basis, Content, FromPrimary, FromReplica, Hello, Offer, Operation, Page, Refusal, Segment, Want, Welcome,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -139,6 +139,8 @@ pub fn from_primary() -> impl Strategy<Value = FromPrimary> {
         }),
         any::<u64>().prop_map(|stream| FromPrimary::Abandon { stream }),
         Just(FromPrimary::Ping),
+        (any::<(u64, u64)>(), path(), option::of(hash()))
+            .prop_map(|((stream, size), path, basis)| { FromPrimary::Offer(Offer { stream, path, size, basis }) }),
     ]
 }
 
@@ -182,5 +184,8 @@ pub fn from_replica() -> impl Strategy<Value = FromReplica> {
         any::<u32>().prop_map(|bytes| FromReplica::Credit { bytes }),
         any::<String>().prop_map(|text| FromReplica::Failed { text }),
         Just(FromReplica::Pong),
+        (any::<(u64, bool)>(), option::of(hash()), bytes(0..300)).prop_map(|((stream, more), hash, signature)| {
+            FromReplica::Basis(Basis { stream, hash, signature, more })
+        }),
     ]
 }

@@ -1,0 +1,203 @@
+//! Large files over a remote shell: what crosses the wire when little has changed, when the other side has something else
+//! than expected, and when the connection breaks.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use fulmar_testkit::{Cluster, Random, Rsh, fixture::Node::File, need, oracle};
+
+const MIB: usize = 1 << 20;
+
+/// Bytes that neither shrink nor repeat.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut random = Random::new(seed);
+    let mut bytes = Vec::with_capacity(length + 64);
+    while bytes.len() < length {
+        // Longer pieces may repeat.
+        bytes.extend(random.bytes(64));
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A source with one large file and a replica behind a script that counts what goes there.
+struct Wire {
+    cluster: Cluster,
+    rsh: Rsh,
+    counted: PathBuf,
+}
+
+impl Wire {
+    fn new(content: &[u8]) -> Self {
+        let cluster = Cluster::new(env!("CARGO_BIN_EXE_fulmar"));
+        let counted = cluster.path().join("counting");
+        // While `limit` is there, the connection breaks after that many reads (of 64 KiB at most).
+        let body = format!(
+            "shift; eval \"set -- $*\"; shift; cd '{}'; \
+             if [ -e limit ]; then dd bs=64k count=$(cat limit) status=none; else cat; fi | tee sent | '{}' \"$@\"",
+            counted.display(),
+            cluster.binary().path().display()
+        );
+        let rsh = Rsh::script(&counted, &body);
+        fs::write(cluster.source().join("large"), content).unwrap();
+        Self { cluster, rsh, counted }
+    }
+
+    fn sync(&self) -> fulmar_testkit::Finished {
+        let mut target = OsString::from("host:");
+        target.push(self.cluster.replica(0));
+        self.cluster.sync_to(&[&target], &["--rsh", self.rsh.command().to_str().unwrap()])
+    }
+
+    /// Bytes a sync sends that succeeds and leaves both sides equal.
+    #[track_caller]
+    fn cost(&self) -> usize {
+        self.sync().expect(0);
+        oracle::assert_equal(self.cluster.source(), &self.cluster.replica(0));
+        self.sent()
+    }
+
+    fn sent(&self) -> usize {
+        fs::metadata(self.counted.join("sent")).unwrap().len() as usize
+    }
+
+    fn large(&self) -> PathBuf {
+        self.cluster.source().join("large")
+    }
+
+    fn signatures(&self) -> Vec<PathBuf> {
+        let trees = fs::read_dir(self.cluster.state().join("trees")).unwrap();
+        trees.map(|tree| tree.unwrap().path().join("signatures")).collect()
+    }
+}
+
+#[test]
+fn what_has_not_changed_in_a_large_file_does_not_cross_the_wire() {
+    if !need("rsync") {
+        return;
+    }
+    let mut content = noise(1, 32 * MIB);
+    let wire = Wire::new(&content);
+    assert!(wire.cost() > 32 * MIB);
+    assert!(wire.cost() < 1000, "nothing changed");
+
+    content.extend(noise(2, MIB));
+    fs::write(wire.large(), &content).unwrap();
+    let appended = wire.cost();
+    assert!((MIB..MIB + 20_000).contains(&appended), "{appended} bytes for 1 MiB appended");
+
+    let file = fs::File::options().write(true).open(wire.large()).unwrap();
+    file.write_all_at(&noise(3, 4096), 10_000_001).unwrap();
+    drop(file);
+    let written = wire.cost();
+    assert!(written < 30_000, "{written} bytes for 4 KiB written");
+
+    let content = fs::read(wire.large()).unwrap();
+    fs::write(wire.large(), [&b"0123456789"[..], &content].concat()).unwrap();
+    let inserted = wire.cost();
+    assert!(inserted < 30_000, "{inserted} bytes for 10 bytes inserted at the front");
+
+    fs::write(wire.large(), noise(4, 8 * MIB)).unwrap();
+    let unrelated = wire.cost();
+    assert!(unrelated < 8 * MIB + MIB / 8, "{unrelated} bytes for 8 MiB of something else");
+}
+
+#[test]
+fn a_primary_that_forgot_what_it_shipped_asks() {
+    if !need("rsync") {
+        return;
+    }
+    let content = noise(5, 16 * MIB);
+    let wire = Wire::new(&content);
+    wire.cost();
+    for folder in wire.signatures() {
+        fs::remove_dir_all(folder).unwrap();
+    }
+    fs::write(wire.large(), [&content[..], b"more"].concat()).unwrap();
+    let cost = wire.cost();
+    assert!(cost < 30_000, "{cost} bytes");
+}
+
+#[test]
+fn a_replica_that_has_something_else_gets_a_patch_for_that() {
+    if !need("rsync") {
+        return;
+    }
+    let mut content = noise(6, 16 * MIB);
+    let wire = Wire::new(&content);
+    wire.cost();
+    // Somebody else's version, which is kept; most of it is what is to come.
+    let there = fs::File::options().write(true).open(wire.cluster.replica(0).join("large")).unwrap();
+    there.write_all_at(&noise(7, 10_000), 5_000_000).unwrap();
+    drop(there);
+    content.extend(b"an end");
+    fs::write(wire.large(), &content).unwrap();
+    let cost = wire.cost();
+    assert!(cost < 100_000, "{cost} bytes");
+    assert_eq!(oracle::quarantined(&wire.cluster.replica(0)).len(), 1);
+}
+
+#[test]
+fn a_signature_that_lies_costs_the_whole_file_and_nothing_else() {
+    if !need("rsync") {
+        return;
+    }
+    let content = noise(8, 4 * MIB);
+    let wire = Wire::new(&content);
+    wire.cost();
+    // The signature of other content under this content's name.
+    let other = Wire::new(&noise(9, 4 * MIB));
+    other.cost();
+    let kept = |wire: &Wire| {
+        let folder = fs::read_dir(&wire.signatures()[0]).unwrap();
+        folder.map(|entry| entry.unwrap().path()).next().unwrap()
+    };
+    fs::copy(kept(&other), kept(&wire)).unwrap();
+    fs::write(wire.large(), [&noise(9, 4 * MIB)[..], b"more"].concat()).unwrap();
+    let cost = wire.cost();
+    assert!((4 * MIB..5 * MIB).contains(&cost), "{cost} bytes");
+}
+
+#[test]
+fn a_connection_that_broke_goes_on_where_it_was() {
+    if !need("rsync") {
+        return;
+    }
+    let content = noise(10, 32 * MIB);
+    let wire = Wire::new(&content);
+    // Beside it, so that there is something to see of the session that broke.
+    fulmar_testkit::fixture::build(wire.cluster.source(), &[("small", File("a message"))]);
+    let mut done = 0;
+    for reads in [60, 120, 200] {
+        fs::write(wire.counted.join("limit"), reads.to_string()).unwrap();
+        wire.sync().expect(3);
+        done += wire.sent().saturating_sub(MIB);
+    }
+    assert!(done > 4 * MIB, "{done} bytes in three sessions that broke");
+    fs::remove_file(wire.counted.join("limit")).unwrap();
+    let rest = wire.cost();
+    assert!(rest < 32 * MIB - done, "{rest} bytes after {done} were there already");
+    let left = fs::read_dir(wire.cluster.replica(0).join(".fulmar/partial")).unwrap().count();
+    assert_eq!(left, 0, "what is complete is no partial any more");
+}
+
+#[test]
+fn holes_of_a_large_file_stay_holes() {
+    use std::os::unix::fs::MetadataExt;
+    if !need("rsync") {
+        return;
+    }
+    let wire = Wire::new(b"");
+    let file = fs::File::options().write(true).open(wire.large()).unwrap();
+    file.set_len(64 * MIB as u64).unwrap();
+    file.write_all_at(&noise(11, MIB), 20 * MIB as u64).unwrap();
+    wire.cost();
+    file.write_all_at(&noise(12, MIB), 40 * MIB as u64).unwrap();
+    drop(file);
+    let cost = wire.cost();
+    assert!(cost < 2 * MIB, "{cost} bytes");
+    let there = fs::metadata(wire.cluster.replica(0).join("large")).unwrap();
+    assert!(there.blocks() * 512 < 8 * MIB as u64, "{} bytes allocated", there.blocks() * 512);
+}
