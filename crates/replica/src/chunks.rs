@@ -62,7 +62,7 @@ enum Incoming {
     /// The primary was told what there is at this path, and decides.
     Asked(RelPath),
     /// Whole.
-    Whole(StagedFile),
+    Whole(Box<StagedFile>),
     /// As a patch.
     Patch(Box<Patching>),
     /// What comes is of no use; the operation that wants it has this outcome.
@@ -156,7 +156,7 @@ impl Writer {
             Some(Incoming::Asked(path)) => self.partials.file(&path),
             Some(begun) => return begun,
         };
-        file.map_or_else(|error| Incoming::Useless(held(&error)), Incoming::Whole)
+        file.map_or_else(|error| Incoming::Useless(held(&error)), |file| Incoming::Whole(Box::new(file)))
     }
 
     fn write(&self, stream: u64, incoming: Incoming, offset: u64, bytes: &[u8]) -> Result<Incoming> {
