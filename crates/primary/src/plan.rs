@@ -36,6 +36,10 @@ pub(crate) const BATCH_CHANGES: usize = 512;
 /// Bytes of frames after which a batch takes no further path.
 const BATCH_BYTES: usize = 8 << 20;
 
+/// The same for one replica that has much to catch up with: each batch costs it two syncs of its file system.
+pub(crate) const BULK_CHANGES: usize = 2048;
+const BULK_BYTES: usize = 16 << 20;
+
 /// Other names of an inode that are looked at.
 pub(crate) const NAMES_MAX: usize = 1000;
 
@@ -206,7 +210,11 @@ impl<'a> Plan<'a> {
     /// its ends.
     pub(crate) fn paths(&mut self, paths: &mut VecDeque<(RelPath, Have)>) -> Result<()> {
         let mut gone = Vec::new();
-        while self.asked.len() < BATCH_CHANGES && self.bytes < BATCH_BYTES {
+        let (changes, bytes) = match self.mood {
+            Mood::Everyone => (BATCH_CHANGES, BATCH_BYTES),
+            Mood::One { .. } | Mood::DryRun => (BULK_CHANGES, BULK_BYTES),
+        };
+        while self.asked.len() < changes && self.bytes < bytes {
             let Some((path, have)) = paths.pop_front() else { break };
             self.asked.insert(path.clone());
             match self.appears(path.clone(), have) {

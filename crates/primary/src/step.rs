@@ -13,6 +13,8 @@ pub(crate) enum Action {
         /// For logs and dry runs.
         word: &'static str,
     },
+    /// It was sent.
+    Sent,
     /// The content is large: it flows beside the batches.
     Large,
     /// The subtree must be compared.

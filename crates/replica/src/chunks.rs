@@ -17,6 +17,7 @@ use fulmar_tree::{Partials, Reader, Stage, Staged, StagedFile};
 use fulmar_wire::{Basis, FromReplica, Offer, SIGNATURE_BYTES_MAX};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 
 /// Bytes of chunks the primary may have under way.
@@ -51,6 +52,8 @@ pub(crate) struct Writer {
     pub(crate) stage: Arc<Stage>,
     pub(crate) partials: Partials,
     pub(crate) bases: Bases,
+    /// Told how many files are under way.
+    pub(crate) large: Arc<AtomicUsize>,
     pub(crate) durability: Durability,
     pub(crate) pieces: Receiver<Piece>,
     pub(crate) stager: tokio::sync::mpsc::Sender<Order>,
@@ -100,6 +103,7 @@ impl Writer {
                         let incoming = self.write(stream, incoming, offset, &bytes)?;
                         files.insert(stream, incoming);
                     }
+                    self.large.store(files.len(), Ordering::Relaxed);
                     let credit = FromReplica::Credit { bytes: cost(length) }.encode()?;
                     self.answers.send_blocking(Lane::Urgent, credit)?;
                 }

@@ -14,11 +14,17 @@ use fulmar_link::{Lane, Sender};
 use fulmar_model::{Durability, LinkGroup, Outcome, QueueId, Record, RelPath};
 use fulmar_store::Intent;
 use fulmar_wire::{FromReplica, Operation};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 /// Up to this many files or directories are synced one by one; beyond it one `syncfs` is cheaper (measured on ext4: an
 /// fsync costs about as much as the journal commit it causes, a syncfs about ten).
 const SINGLE_SYNCS_MAX: usize = 8;
+
+/// The same while large files are being written: a syncfs would write out what has come of them, and small files would wait
+/// for it.
+const SINGLE_SYNCS_BESIDE_LARGE_MAX: usize = 128;
 
 /// Paths in one answer to `Extras`.
 const EXTRAS_PAGE: usize = 512;
@@ -42,6 +48,8 @@ pub(crate) struct Committer {
     pub(crate) queue: QueueId,
     pub(crate) jobs: Receiver<Job>,
     pub(crate) answers: Sender,
+    /// Number of large files being written.
+    pub(crate) large: Arc<AtomicUsize>,
     /// To the batch before, whose commit is not known to be durable.
     pub(crate) owed: Option<FromReplica>,
 }
@@ -172,7 +180,7 @@ impl Committer {
         match self.durability {
             Durability::None => {}
             // The store is on the tree's file system.
-            Durability::Batch if count > SINGLE_SYNCS_MAX => self.applier.tree.sync()?,
+            Durability::Batch if count > self.single_syncs() => self.applier.tree.sync()?,
             Durability::Batch | Durability::Each => {
                 staged().try_for_each(fulmar_tree::Staged::sync)?;
                 self.flush()?;
@@ -223,11 +231,18 @@ impl Committer {
         Ok(self.applier.store.catalog().get(&path)?)
     }
 
+    fn single_syncs(&self) -> usize {
+        match self.large.load(Ordering::Relaxed) {
+            0 => SINGLE_SYNCS_MAX,
+            _ => SINGLE_SYNCS_BESIDE_LARGE_MAX,
+        }
+    }
+
     fn sync_directories(&mut self) -> Result<()> {
         let touched = self.applier.take_touched();
         match self.durability {
             Durability::None => return Ok(()),
-            _ if touched.len() > SINGLE_SYNCS_MAX => return Ok(self.applier.tree.sync()?),
+            _ if touched.len() > self.single_syncs() => return Ok(self.applier.tree.sync()?),
             _ => {}
         }
         for path in touched {

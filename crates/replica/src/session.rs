@@ -126,6 +126,7 @@ impl Crew {
         let (listings, listings_end) = sync_channel(PAGES + 1);
         let (pieces, pieces_end) = sync_channel(PIECES);
         let (alive, ended) = tokio::sync::mpsc::channel(1);
+        let large = Arc::default();
         let comparer = Comparer {
             tree: Some(tree.clone()),
             catalog: Some(reader),
@@ -139,6 +140,7 @@ impl Crew {
             stage: Arc::clone(&stage),
             partials,
             bases,
+            large: Arc::clone(&large),
             durability: hello.durability,
             pieces: pieces_end,
             stager: orders.clone(),
@@ -151,6 +153,7 @@ impl Crew {
             queue: hello.queue,
             jobs: jobs_end,
             answers: answers.clone(),
+            large,
             owed: None,
         };
         let threads = vec![

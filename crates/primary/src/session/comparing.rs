@@ -32,6 +32,13 @@ pub(super) struct Comparing {
     pub(super) left: Option<Left>,
 }
 
+impl Comparing {
+    /// Whether pages are on their way, or answers to them.
+    pub(super) fn is_listing(&self) -> bool {
+        self.stage == Stage::Listing || !self.unanswered.is_empty()
+    }
+}
+
 /// How far it is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stage {

@@ -2,7 +2,7 @@
 
 use super::Until;
 use super::flight::{Errand, Left};
-use super::visit::{ASKED_MAX, Visit};
+use super::visit::{ASKED_MAX, Next, Visit};
 use crate::Result;
 use crate::chunks::{Delivered, Delivery, Parcel, SHIPPING_MAX, STREAMS_EACH, Ship};
 use crate::guard::GuardState;
@@ -118,6 +118,7 @@ impl Visit<'_> {
 
     /// A large file has reached the replica's stage, or will not.
     pub(super) async fn delivered(&mut self, delivery: Delivery) -> Result<()> {
+        self.ship_ahead(Next::Wait).await?;
         let Delivery { path, stream, result, sent } = delivery;
         self.session.pulse.send_modify(|pulse| pulse.bytes += sent);
         self.attempts.remove(&path);

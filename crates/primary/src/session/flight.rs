@@ -77,7 +77,7 @@ impl Flight {
         let mut flight = Self { number, errand, operated: Vec::new(), left: BTreeMap::new() };
         for step in steps {
             let left = match step.action {
-                Action::Operate { .. } => {
+                Action::Operate { .. } | Action::Sent => {
                     flight.operated.push(step);
                     continue;
                 }

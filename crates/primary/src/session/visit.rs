@@ -9,6 +9,7 @@ use super::flight::{Errand, Flight, Left, Patience};
 use super::removals::Removals;
 use super::{Session, Until};
 use crate::chunks::{Parcel, Shipping};
+use crate::plan::BULK_CHANGES;
 use crate::planner::Asked;
 use crate::status::ReplicaState;
 use crate::step::{Action, Step};
@@ -37,6 +38,21 @@ const TICK: Duration = Duration::from_millis(250);
 const SILENCE_ASK: Duration = Duration::from_secs(20);
 const SILENCE_END: Duration = Duration::from_secs(90);
 
+/// A plan in the making.
+struct Ahead {
+    paths: Vec<RelPath>,
+    plan: AbortOnDropHandle<Result<(Vec<Step>, VecDeque<Asked>)>>,
+}
+
+/// Whether another plan is begun while one is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Where there is something to be planned.
+    Plan,
+    /// Something else is about to be.
+    Wait,
+}
+
 /// State of a connection.
 pub(super) struct Visit<'a> {
     pub(super) session: &'a mut Session,
@@ -50,6 +66,8 @@ pub(super) struct Visit<'a> {
     pub(super) next_batch: u64,
     /// What the comparison under way found to differ.
     pub(super) asked: VecDeque<Asked>,
+    /// The next of it, with the planner. Everything that is planned later must be sent later.
+    ahead: Option<Ahead>,
     /// What is tried again. Apart from `asked`: a comparison may not wait for retries, which may wait for it.
     pub(super) retries: VecDeque<Asked>,
     /// Paths of outstanding work that is under way, and since when it is known.
@@ -109,6 +127,7 @@ impl<'a> Visit<'a> {
             flights: VecDeque::new(),
             next_batch: 1,
             asked: VecDeque::new(),
+            ahead: None,
             retries: VecDeque::new(),
             busy: HashMap::new(),
             attempts: HashMap::new(),
@@ -169,12 +188,17 @@ impl<'a> Visit<'a> {
     /// Does what can be done without waiting for the replica.
     async fn advance(&mut self) -> Result<()> {
         loop {
-            if self.due && self.retries.is_empty() {
+            if self.due && self.retries.is_empty() && self.ahead.is_none() {
                 self.due = false;
                 self.take_due().await?;
             }
             if self.flights.len() >= FLIGHTS_MAX {
                 return Ok(());
+            }
+            // What was planned first goes first.
+            if self.ahead.is_some() {
+                self.ship_ahead(Next::Plan).await?;
+                continue;
             }
             if self.ship_changes().await? || self.ship_asked().await? || self.step_comparison().await? {
                 continue;
@@ -206,26 +230,66 @@ impl<'a> Visit<'a> {
 
     /// What the replica asked for, and what is tried again.
     async fn ship_asked(&mut self) -> Result<bool> {
-        let retrying = self.asked.is_empty();
-        let waiting = if retrying { &mut self.retries } else { &mut self.asked };
-        if waiting.is_empty() {
+        if self.gathers() {
             return Ok(false);
         }
-        let asked = std::mem::take(waiting);
-        let paths: Vec<_> = asked.iter().map(|(path, _)| path.clone()).collect();
+        if !self.asked.is_empty() {
+            self.plan_ahead();
+            return self.ship_ahead(Next::Plan).await;
+        }
+        if self.retries.is_empty() {
+            return Ok(false);
+        }
+        let retries = std::mem::take(&mut self.retries);
+        let mut asked: Vec<_> = retries.iter().map(|(path, _)| path.clone()).collect();
         let replica = self.session.would.is_none().then_some(self.replica);
-        let (steps, rest) = self.session.planner.ask(move |planner| planner.look(asked, replica)).await??;
-        let taken = paths.len() - rest.len();
-        *(if retrying { &mut self.retries } else { &mut self.asked }) = rest;
-        if taken == 0 {
+        let (steps, rest) = self.session.planner.ask(move |planner| planner.look(retries, replica)).await??;
+        asked.truncate(asked.len() - rest.len());
+        self.retries = rest;
+        if asked.is_empty() {
             return Ok(false);
         }
-        let asked: Vec<_> = paths.into_iter().take(taken).collect();
+        let since_ms = asked.iter().filter_map(|path| self.busy.get(path)).min().copied();
+        self.send(steps, Errand { asked, since_ms, ..Errand::default() }).await?;
+        Ok(true)
+    }
+
+    /// Whether more of what a comparison asks for is coming, and the replica has enough to do until then.
+    fn gathers(&self) -> bool {
+        let few = !self.asked.is_empty() && self.asked.len() < BULK_CHANGES;
+        few && !self.flights.is_empty() && self.comparing.as_ref().is_some_and(|comparing| comparing.is_listing())
+    }
+
+    /// Has the planner begin with what the comparison asked for.
+    fn plan_ahead(&mut self) {
+        let asked = std::mem::take(&mut self.asked);
+        let paths = asked.iter().map(|(path, _)| path.clone()).collect();
+        let replica = self.session.would.is_none().then_some(self.replica);
+        let planner = self.session.planner.clone();
+        let plan = tokio::spawn(async move { planner.ask(move |planner| planner.look(asked, replica)).await? });
+        self.ahead = Some(Ahead { paths, plan: AbortOnDropHandle::new(plan) });
+    }
+
+    /// Sends what was planned ahead, while the planner goes on with the next paths.
+    pub(super) async fn ship_ahead(&mut self, next: Next) -> Result<bool> {
+        let Some(Ahead { paths: mut asked, plan }) = self.ahead.take() else { return Ok(false) };
+        let (steps, mut rest) = plan.await.map_err(|_| Error::Gone)??;
+        asked.truncate(asked.len() - rest.len());
+        rest.append(&mut self.asked);
+        self.asked = rest;
+        if asked.is_empty() {
+            return Ok(false);
+        }
+        // A change that has come meanwhile is planned first.
+        let quiet = self.session.until == Until::InSync || *self.session.last.borrow() <= self.position;
+        if next == Next::Plan && quiet && self.session.would.is_none() && !self.asked.is_empty() && !self.gathers() {
+            self.plan_ahead();
+        }
         let since_ms = match &self.comparing {
-            Some(comparing) if !retrying => Some(comparing.since_ms),
-            _ => asked.iter().filter_map(|path| self.busy.get(path)).min().copied(),
+            Some(comparing) => Some(comparing.since_ms),
+            None => asked.iter().filter_map(|path| self.busy.get(path)).min().copied(),
         };
-        self.send(steps, Errand { asked, since_ms, comparing: !retrying, ..Errand::default() }).await?;
+        self.send(steps, Errand { asked, since_ms, comparing: true, ..Errand::default() }).await?;
         Ok(true)
     }
 
@@ -249,12 +313,13 @@ impl<'a> Visit<'a> {
         self.note_moves(&mut flight).await?;
         self.next_batch += 1;
         let mut bytes = 0;
-        for step in &flight.operated {
-            if let Action::Operate { frame, word } = &step.action {
+        for step in &mut flight.operated {
+            // Its bytes are not needed again.
+            if let Action::Operate { frame, word } = std::mem::replace(&mut step.action, Action::Sent) {
                 let from = step.from.as_ref().map(tracing::field::display);
                 tracing::debug!(path = %step.path, operation = word, from, batch = flight.number, replica = %self.session.endpoint.name);
                 bytes += frame.as_bytes().len() as u64;
-                self.sender.send(Lane::Urgent, frame.clone()).await?;
+                self.sender.send(Lane::Urgent, frame).await?;
             }
         }
         let commit = FromPrimary::Commit { batch: flight.number, position };
@@ -408,7 +473,7 @@ impl<'a> Visit<'a> {
 
     /// Whether nothing is left but what is held.
     async fn is_in_sync(&mut self) -> Result<bool> {
-        let waiting = !self.asked.is_empty() || !self.retries.is_empty();
+        let waiting = !self.asked.is_empty() || self.ahead.is_some() || !self.retries.is_empty();
         if self.comparing.is_some() || !self.flights.is_empty() || waiting {
             return Ok(false);
         }

@@ -221,7 +221,7 @@ fn every_connection_has_the_promised_settings() {
     let (catalog, _) = Catalog::open(&folder.path().join("catalog.db"), Sync::Normal).expect("open");
     let (store, _) = ReplicaStore::open(&folder.path().join("store.db")).expect("open");
     for (connection, synchronous) in
-        [(&queue.connection, 2i64), (&catalog.connection, 1), (&store.catalog().connection, 2)]
+        [(&queue.connection, 2i64), (&catalog.connection, 1), (&store.catalog().connection, 1)]
     {
         let text =
             |pragma: &str| -> String { connection.pragma_query_value(None, pragma, |row| row.get(0)).expect("pragma") };
