@@ -201,3 +201,37 @@ fn holes_of_a_large_file_stay_holes() {
     let there = fs::metadata(wire.cluster.replica(0).join("large")).unwrap();
     assert!(there.blocks() * 512 < 8 * MIB as u64, "{} bytes allocated", there.blocks() * 512);
 }
+
+#[test]
+fn renames_cost_a_few_hundred_bytes_whatever_is_renamed() {
+    if !need("rsync") {
+        return;
+    }
+    let wire = Wire::new(&noise(13, 1 << 20));
+    let source = wire.cluster.source();
+    fs::create_dir_all(source.join("cur")).unwrap();
+    for number in 0..3000 {
+        fs::write(source.join("cur").join(format!("1700000000.M{number}P1.host,S=9,W=9:2,")), "a message").unwrap();
+    }
+    let mut target = OsString::from("host:");
+    target.push(wire.cluster.replica(0));
+    let follow = wire.cluster.follow_to(&[&target], &["--rsh", wire.rsh.command().to_str().unwrap()]);
+    wire.cluster.assert_in_sync(1);
+    let flag = |number: usize| {
+        let message = source.join("cur").join(format!("1700000000.M{number}P1.host,S=9,W=9:2,"));
+        let mut flagged = message.clone().into_os_string();
+        flagged.push("S");
+        fs::rename(message, flagged).unwrap();
+    };
+    let moved = |what: &str, most: usize, rename: &dyn Fn()| {
+        let before = wire.sent();
+        rename();
+        wire.cluster.assert_in_sync(1);
+        let cost = wire.sent() - before;
+        assert!(cost < most, "{cost} bytes for {what}");
+    };
+    moved("the flag of a mail", 300, &|| flag(7));
+    moved("a file of 1 MiB", 300, &|| fs::rename(wire.large(), source.join("renamed")).unwrap());
+    moved("a directory of 3000 mails", 1024, &|| fs::rename(source.join("cur"), source.join("away")).unwrap());
+    follow.stop();
+}
