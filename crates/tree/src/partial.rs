@@ -2,8 +2,9 @@
 //! found here is a basis like any other, nothing is believed of it.
 
 use crate::hash::ContentHasher;
+use crate::private::sweep;
 use crate::staged::{Made, Staged, StagedFile};
-use crate::{Dir, Error, Part, Reader, Result, sys};
+use crate::{Dir, Error, Part, Reader, Replace, Result, sys};
 use fulmar_model::{Kind, Name, RelPath};
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::AsFd;
@@ -13,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Kept from one session to the next; older ones go first.
 const PARTIALS_MAX: usize = 16;
 
-/// The directory `partial/` of a replica.
+/// The directory `partial/` of a replica. What is being written has a numbered name; what was left has none, and there is
+/// one of it for a path at most.
 #[derive(Debug)]
 pub struct Partials {
     dir: Arc<Dir>,
@@ -21,23 +23,22 @@ pub struct Partials {
 }
 
 impl Partials {
-    /// Removes all but the most recently written. Only where nobody else writes.
+    /// Takes over what an earlier process was writing. Only where nobody else writes.
     pub(crate) fn new(dir: Dir) -> Result<Self> {
-        let mut found = dir.list(Part::WHOLE)?;
-        found.sort_by_key(|(_, stat)| std::cmp::Reverse(stat.mtime));
-        for (name, stat) in found.iter().skip(PARTIALS_MAX) {
-            dir.remove(name, stat.kind)?;
+        for (name, stat) in dir.list(Part::WHOLE)? {
+            match stat.kind {
+                Kind::File if left_name(&name) == name => {}
+                Kind::File => leave(&dir, &name)?,
+                // What a large file has taken the place of.
+                _ => sweep(&dir, &name)?,
+            }
         }
         Ok(Self { dir: Arc::new(dir), next: AtomicU64::new(0) })
     }
 
-    /// An empty file for the content of `path`; it stays when it is dropped before it was published. What was begun for
-    /// the path before goes, though whoever has it open may read on.
+    /// An empty file for the content of `path`. Dropped before it was published it is left for the next attempt.
     pub fn file(&self, path: &RelPath) -> Result<StagedFile> {
-        for name in self.of(path)? {
-            self.dir.remove(&name, Kind::File)?;
-        }
-        // The number keeps a file that is still being written apart from the next one for the same path.
+        self.prune()?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let name = Name::parse(format!("{}.{number}", key(path)).as_bytes()).expect("digits are a name");
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
@@ -47,19 +48,39 @@ impl Partials {
         Ok(StagedFile::new(staged, ContentHasher::default()))
     }
 
-    /// What was written for the path before, if anything.
+    /// What was left for the path, if anything.
     pub fn open(&self, path: &RelPath) -> Result<Option<Reader>> {
-        match self.of(path)?.first() {
-            Some(name) => self.dir.open_file(name).map(Some),
-            None => Ok(None),
+        let name = Name::parse(key(path).as_bytes()).expect("digits are a name");
+        match self.dir.open_file(&name) {
+            Ok(reader) => Ok(Some(reader)),
+            Err(error) if error.is_gone() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
-    fn of(&self, path: &RelPath) -> Result<Vec<Name>> {
-        let key = key(path);
-        let names = self.dir.names(Part::WHOLE)?;
-        Ok(names.into_iter().filter(|name| name.as_bytes().starts_with(key.as_bytes())).collect())
+    /// Removes the oldest of what was left, until there is room for one more.
+    fn prune(&self) -> Result<()> {
+        let mut left = self.dir.list(Part::WHOLE)?;
+        left.retain(|(name, _)| left_name(name) == *name);
+        left.sort_by_key(|(_, stat)| std::cmp::Reverse(stat.mtime));
+        left.iter().skip(PARTIALS_MAX - 1).try_for_each(|(name, stat)| self.dir.remove(name, stat.kind))
     }
+}
+
+/// Leaves what was being written under `name`, where it is more than what was left before.
+pub(crate) fn leave(dir: &Dir, name: &Name) -> Result<()> {
+    let left = left_name(name);
+    let (here, before) = (dir.stat(name)?, dir.stat(&left)?);
+    if before.is_some_and(|before| here.is_none_or(|here| here.size < before.size)) {
+        return dir.remove(name, Kind::File);
+    }
+    dir.rename_to(name, dir, &left, Replace::Yes)
+}
+
+/// The name without its number.
+pub(crate) fn left_name(name: &Name) -> Name {
+    let key = name.as_bytes().split(|byte| *byte == b'.').next().unwrap_or_default();
+    Name::parse(key).unwrap_or_else(|_| name.clone())
 }
 
 /// A name for whatever path there is: 32 digits of its hash.

@@ -83,7 +83,7 @@ impl Private {
 }
 
 /// What a process leaves is an empty directory at most, and goes without being opened: its final mode may forbid that.
-fn sweep(stage: &Dir, leftover: &Name) -> Result<()> {
+pub(crate) fn sweep(stage: &Dir, leftover: &Name) -> Result<()> {
     let Some(stat) = stage.stat(leftover)? else { return Ok(()) };
     match stage.remove(leftover, stat.kind) {
         Err(full) if full.errno() == Errno::NOTEMPTY.raw_os_error() => {

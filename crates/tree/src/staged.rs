@@ -2,6 +2,7 @@
 
 use crate::hash::ContentHasher;
 use crate::metadata::OWNER_MAY_WRITE;
+use crate::partial::{leave, left_name};
 use crate::{Dir, Error, Metadata, Ownership, Reader, Replace, Result, metadata, sys};
 use fulmar_model::{Hash, Kind, Name, RelPath, Stat};
 use rustix::io::Errno;
@@ -81,8 +82,12 @@ impl Staged {
 
     /// Swaps it with what is at `name` in `dir`, in one step: for a directory that takes a file's place, or the reverse. What
     /// was there is in the stage afterwards, and goes when the returned value is dropped.
-    pub fn exchange(self, dir: &Dir, name: &Name) -> Result<Self> {
+    pub fn exchange(mut self, dir: &Dir, name: &Name) -> Result<Self> {
         self.stage.rename_to(&self.name, dir, name, Replace::Exchange)?;
+        if self.made == Made::Partial {
+            // Whatever it is, it is not what was on its way.
+            self.made = Made::File;
+        }
         Ok(self)
     }
 
@@ -98,6 +103,11 @@ impl Staged {
             self.stage.remove(&self.name, Kind::File)?;
         }
         self.present = false;
+        if self.made == Made::Partial {
+            // What an earlier attempt left is of no use any more.
+            // Where it cannot be removed it only takes space, until newer ones take its place.
+            let _ = self.stage.remove(&left_name(&self.name), Kind::File);
+        }
         Ok(())
     }
 }
@@ -115,7 +125,10 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if self.present && self.made != Made::Partial {
+        if self.present && self.made == Made::Partial {
+            // It stays under its own name then, and is looked after at the next start.
+            let _ = leave(&self.stage, &self.name);
+        } else if self.present {
             // What cannot be removed here is swept when the stage is next opened.
             let kind = if self.made == Made::Directory { Kind::Directory } else { Kind::File };
             let _ = self.stage.remove(&self.name, kind);
