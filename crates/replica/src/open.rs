@@ -206,7 +206,8 @@ fn recover(opening: &mut Opening) -> Result<()> {
             Some(now) if (now.inode, now.kind) == (inode, intent.record.stat.kind) => {
                 Record { stat: now, ..intent.record.clone() }
             }
-            Some(_) if !is_there(opening, intent, later) => continue,
+            // A record of what is not there would take the place of what is above it.
+            _ if !is_there(opening, intent, later) => continue,
             _ => intent.record.clone(),
         };
         opening.store.catalog_mut().put(&intent.path, &Record { settled: false, ..record })?;

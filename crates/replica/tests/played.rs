@@ -2,21 +2,23 @@
 
 use fulmar_link::{Lane, Link, pair};
 use fulmar_model::{
-    DeletePolicy, Durability, Entry, Id, LinkGroup, Node, Outcome, QueueId, RelPath, ReplicaId, Term, Timestamp,
-    TreeId, XattrDigest, Xattrs,
+    DeletePolicy, Durability, Entry, Id, LinkGroup, Node, Outcome, QueueId, Record, RelPath, ReplicaId, Stat, Term,
+    Timestamp, TreeId, XattrDigest, Xattrs,
 };
 use fulmar_replica::{Options, serve};
+use fulmar_store::{Intent, ReplicaStore};
 use fulmar_wire::{Content, FromPrimary, FromReplica, Hello, Operation};
 use std::path::Path;
+use tokio::task::JoinHandle;
 
 const OPTIONS: Options = Options { fresh: ReplicaId(Id([7; 16])), boot: Id([8; 16]), clock: || 0, privileged: false };
 
 /// Says hello to a replica at `root`.
-async fn visit(root: &Path) -> Link {
+async fn visit(root: &Path) -> (Link, JoinHandle<()>) {
     let (mut near, far) = pair();
     let root = root.to_owned();
-    tokio::spawn(async move {
-        // The end of the link is how a test ends.
+    let replica = tokio::spawn(async move {
+        // The end of the link is how a visit ends.
         let _ = serve(root, far, OPTIONS).await;
     });
     let hello = Hello {
@@ -33,7 +35,7 @@ async fn visit(root: &Path) -> Link {
     };
     say(&mut near, FromPrimary::Hello(hello)).await;
     assert!(matches!(hear(&mut near).await, FromReplica::Welcome(_)));
-    near
+    (near, replica)
 }
 
 async fn say(link: &mut Link, what: FromPrimary) {
@@ -47,12 +49,17 @@ async fn hear(link: &mut Link) -> FromReplica {
 
 /// Has one batch carried out; gives what did not go well.
 async fn batch(link: &mut Link, number: u64, operations: Vec<Operation>) -> Vec<(u32, Outcome)> {
+    committed(link, number, operations).await.0
+}
+
+/// The same, and the number of versions in quarantine.
+async fn committed(link: &mut Link, number: u64, operations: Vec<Operation>) -> (Vec<(u32, Outcome)>, u64) {
     for operation in operations {
         say(link, FromPrimary::Operate(operation)).await;
     }
     say(link, FromPrimary::Commit { batch: number, position: None }).await;
     match hear(link).await {
-        FromReplica::Committed { batch, outcomes, .. } if batch == number => outcomes,
+        FromReplica::Committed { batch, outcomes, quarantined } if batch == number => (outcomes, quarantined),
         other => panic!("not an answer to batch {number}: {other:?}"),
     }
 }
@@ -79,11 +86,32 @@ fn fifo(at: &str) -> Operation {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_stands_for_another_one_is_compared() {
     let place = tempfile::tempdir().expect("a directory");
-    let mut link = visit(&place.path().join("replica")).await;
+    let (mut link, _) = visit(&place.path().join("replica")).await;
     let first = vec![directory("a", 10), directory("a/d", 11), fifo("a/d/stale")];
     assert_eq!(batch(&mut link, 1, first).await, []);
     assert_eq!(batch(&mut link, 2, vec![directory("a/d", 11)]).await, [], "the same directory again");
     let another = batch(&mut link, 3, vec![directory("a/d", 12)]).await;
     assert_eq!(another, [(0, Outcome::NeedCompare { depth: 2 })], "what is in it is the other's");
     assert_eq!(batch(&mut link, 4, vec![directory("a/d", 12)]).await, [], "it is known by its number from then on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_batch_intended_and_did_not_do_leaves_the_records_alone() {
+    let place = tempfile::tempdir().expect("a directory");
+    let root = place.path().join("replica");
+    let (mut link, replica) = visit(&root).await;
+    assert_eq!(batch(&mut link, 1, vec![directory("a", 10), fifo("a/b")]).await, []);
+    drop(link);
+    replica.await.expect("it ends with its link");
+
+    // As a process leaves it that is killed right before it makes a directory of `a/b`, with something in it.
+    let (mut store, _) = ReplicaStore::open(&root.join(".fulmar/store.db")).expect("a store");
+    let record = store.catalog().get(&path("a/b")).expect("a look").expect("it was recorded");
+    let other = Record { stat: Stat { inode: record.stat.inode + 1000, ..record.stat }, ..record };
+    store.intend(&[Intent { path: path("a/b/c"), record: other, from: None }]).expect("written down");
+    drop(store);
+
+    let (mut link, _) = visit(&root).await;
+    let done = committed(&mut link, 1, vec![directory("a/b", 11), fifo("a/b/c")]).await;
+    assert_eq!(done, (vec![], 0), "it is ours, and goes without quarantine");
 }
