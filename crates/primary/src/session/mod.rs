@@ -31,6 +31,9 @@ use tokio_util::sync::CancellationToken;
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// How long the far end may take to say anything: a host that is slow to log in, not one that is stuck.
+const PREFACE: Duration = Duration::from_secs(60);
+
 /// How a replica is reached.
 #[derive(Clone)]
 pub enum Target {
@@ -140,7 +143,10 @@ impl Session {
                 serve(far);
                 Ok(near)
             }
-            Target::Program(invocation) => Ok(invocation.connect().await?),
+            Target::Program(invocation) => match tokio::time::timeout(PREFACE, invocation.connect()).await {
+                Ok(link) => Ok(link?),
+                Err(_) => Err(Error::ReplicaFailed { text: format!("no word for {} seconds", PREFACE.as_secs()) }),
+            },
         }
     }
 }
