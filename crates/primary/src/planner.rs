@@ -132,12 +132,21 @@ impl Planner {
         let rows = self.queue.ask_blocking(move |queue| queue.between(after, planned, BATCH_CHANGES))??;
         let full = rows.len() == BATCH_CHANGES;
         let mut asked = rows.iter().map(|row| (row.path.clone(), Have::Unknown)).collect();
-        let mut steps = self.plan(&mut asked, self.for_one(replica)?)?;
+        let mood = self.for_one(replica)?;
+        let mut steps = self.plan(&mut asked, mood)?;
         let taken = rows.len() - asked.len();
         let upto = match rows.get(..taken).and_then(<[_]>::last) {
             Some(last) if full || !asked.is_empty() => last.seq,
             _ => planned,
         };
+        // The old name of a rename that was planned for everyone and has not reached this replica: its own change, which is
+        // still to come, finds nothing in the catalog any more.
+        let batches = self.recent.iter().filter(|batch| batch.after < upto && batch.upto > after);
+        let from = batches.flat_map(|batch| &batch.steps).filter_map(|step| step.from.clone());
+        let mut from: VecDeque<_> = from.map(|path| (path, Have::Unknown)).collect();
+        while !from.is_empty() {
+            steps.extend(self.plan(&mut from, mood)?);
+        }
         let whole = rows.into_iter().take(taken).filter(|row| row.scope == Scope::Tree);
         steps.extend(whole.map(|row| Step::new(row.path, Action::Compare)));
         Ok(Arc::new(Batch { after, upto, alone: true, steps }))
