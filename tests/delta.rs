@@ -203,6 +203,38 @@ fn holes_of_a_large_file_stay_holes() {
 }
 
 #[test]
+fn a_file_that_grew_by_a_hole_costs_what_is_in_it_at_most() {
+    if !need("rsync") {
+        return;
+    }
+    let wire = Wire::new(&noise(14, 4 * MIB));
+    wire.cost();
+    fs::File::options().write(true).open(wire.large()).unwrap().set_len(1 << 30).unwrap();
+    let cost = wire.cost();
+    assert!(cost < 5 * MIB, "{cost} bytes");
+    fs::File::options().write(true).open(wire.large()).unwrap().set_len((1 << 30) + (32 << 20)).unwrap();
+    assert!(wire.cost() < 5 * MIB);
+}
+
+#[test]
+fn a_replica_that_never_had_the_file_goes_on_where_it_was_as_well() {
+    if !need("rsync") {
+        return;
+    }
+    let wire = Wire::new(&noise(15, 16 * MIB));
+    wire.cost();
+    // Another replica takes its place: the primary believes it has what it shipped before.
+    fs::remove_dir_all(wire.cluster.replica(0)).unwrap();
+    fs::write(wire.counted.join("limit"), "160").unwrap();
+    wire.sync().expect(3);
+    let done = wire.sent().saturating_sub(MIB);
+    assert!(done > 2 * MIB, "{done} bytes before it broke");
+    fs::remove_file(wire.counted.join("limit")).unwrap();
+    let rest = wire.cost();
+    assert!(rest < 16 * MIB - done + MIB / 2, "{rest} bytes after {done} were there already");
+}
+
+#[test]
 fn renames_cost_a_few_hundred_bytes_whatever_is_renamed() {
     if !need("rsync") {
         return;

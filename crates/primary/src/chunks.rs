@@ -8,13 +8,15 @@
 use crate::prepare::Content;
 use crate::signatures::{SIGNATURE_BYTES_MAX, Signatures};
 use crate::{Error, Result};
-use fulmar_delta::{BlockLen, Matcher, PatchWriter, Signature, Signer};
+use fulmar_delta::{BlockLen, Matcher, PatchWriter, SUM_BYTES, Signature, Signer};
 use fulmar_link::{Lane, Sender};
-use fulmar_model::{Hash, RelPath, Timestamp};
+use fulmar_model::{Hash, RelPath, Stat, Timestamp};
 use fulmar_tree::{Clock, Reader, Tree};
-use fulmar_wire::{Basis, FromPrimary, Offer};
+use fulmar_wire::{Basis, FromPrimary, Offer, SIGNATURE_BYTES_MAX as PART_BYTES_MAX};
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Large files handed to the shipper at once.
@@ -31,6 +33,8 @@ const CHUNK_COST_MIN: u32 = 4096;
 pub(crate) const STREAMS_EACH: u64 = 3;
 /// From this size on a replica is asked what it has even where nobody knows of anything: it may have a beginning.
 const ASK_BYTES_MIN: u64 = 1 << 20;
+/// A file with more holes than this goes whole.
+const HOLES_BYTES_MAX: u64 = 64 << 20;
 /// Parts of an answer that wait at most.
 const BASIS_PARTS_MAX: usize = 128;
 
@@ -85,6 +89,8 @@ pub(crate) enum Delivered {
 /// The session's ways to the shipper and back.
 pub(crate) struct Shipping {
     parcels: SyncSender<Parcel>,
+    /// Parts of signatures that the shipper has not taken.
+    parts: Arc<AtomicUsize>,
     /// At most [`SHIPPING_MAX`]; an error is the last.
     pub(crate) deliveries: UnboundedReceiver<Result<Delivery>>,
 }
@@ -96,7 +102,9 @@ impl Shipping {
         let full = credit.min(CREDIT_BYTES_MAX);
         let (parcels, inbox) = sync_channel((full / CHUNK_COST_MIN) as usize + SHIPPING_MAX + BASIS_PARTS_MAX);
         let (deliveries_in, deliveries) = unbounded_channel();
+        let parts = Arc::<AtomicUsize>::default();
         let shipper = Shipper {
+            parts: Arc::clone(&parts),
             tree,
             parcels: inbox,
             sender,
@@ -109,11 +117,17 @@ impl Shipping {
         };
         let body = move || shipper.run();
         std::thread::Builder::new().name("fulmar-ship".to_owned()).spawn(body).map_err(|_| Error::Gone)?;
-        Ok(Self { parcels, deliveries })
+        Ok(Self { parcels, parts, deliveries })
     }
 
     /// Does not wait: there is room for every file that may be handed over, and for the credit of every chunk.
     pub(crate) fn tell(&self, parcel: Parcel) -> Result<()> {
+        if let Parcel::Basis(part) = &parcel {
+            let waiting = self.parts.fetch_add(1, Ordering::Relaxed);
+            if waiting >= BASIS_PARTS_MAX || part.signature.len() > PART_BYTES_MAX {
+                return Err(Error::Protocol("more of a signature than was agreed on"));
+            }
+        }
         match self.parcels.try_send(parcel) {
             Err(TrySendError::Full(_)) => Err(UNUSED),
             // It has ended: why, comes in the place of a delivery.
@@ -190,22 +204,14 @@ impl<'a> Patch<'a> {
     }
 }
 
-/// Gives a hole's zeros, slice by slice.
-fn zeros(mut count: u64, mut take: impl FnMut(&[u8])) {
-    while count > 0 {
-        let some = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
-        take(ZEROS.get(..some).unwrap_or(&ZEROS));
-        count -= some as u64;
-    }
-}
-
 /// Owns the way to the bulk lane.
 struct Shipper {
+    parts: Arc<AtomicUsize>,
     tree: Tree,
     parcels: Receiver<Parcel>,
     sender: Sender,
     signatures: Option<Signatures>,
-    /// Bytes the replica has room for; `full` when nothing is under way.
+    /// Bytes the replica has room for; `full` when it has dealt with everything it was sent.
     credit: u32,
     full: u32,
     /// What the replica says it has, as far as it was heard.
@@ -267,7 +273,7 @@ impl Shipper {
                 Err(error) => return Ok(Some((stream, failed(&error)))),
             };
             if stream == order.stream {
-                let Some(start) = self.start(order, reader.stat().size, waiting)? else { return Ok(None) };
+                let Some(start) = self.start(order, *reader.stat(), waiting)? else { return Ok(None) };
                 from = start;
             }
             let Some(outcome) = self.send(order, stream, &from, reader, began, waiting)? else { return Ok(None) };
@@ -285,8 +291,14 @@ impl Shipper {
     }
 
     /// What the content is to be sent against. `None`: the session is gone.
-    fn start(&mut self, order: &Ship, size: u64, waiting: &mut VecDeque<Parcel>) -> Result<Option<Start>> {
-        let Some(signatures) = &self.signatures else { return Ok(Some(Start::Whole)) };
+    fn start(&mut self, order: &Ship, stat: Stat, waiting: &mut VecDeque<Parcel>) -> Result<Option<Start>> {
+        let Some(signatures) = self.signatures.clone() else { return Ok(Some(Start::Whole)) };
+        let size = stat.size;
+        let sums = size / BlockLen::for_file(size).bytes() * SUM_BYTES as u64;
+        // A patch carries the zeros of a hole, a whole file skips them.
+        if size.saturating_sub(stat.allocated) > HOLES_BYTES_MAX || sums > SIGNATURE_BYTES_MAX as u64 {
+            return Ok(Some(Start::Whole));
+        }
         if let Some(signed) = order.before.and_then(|hash| Some((hash, signatures.get(hash)?))) {
             return Ok(Some(Start::Basis(signed)));
         }
@@ -339,11 +351,19 @@ impl Shipper {
                     return Ok(Some(Sent::Delivered(failed(&error))));
                 }
             };
-            let hole = chunk.as_ref().map_or(stat.size, |chunk| chunk.offset).saturating_sub(at);
-            zeros(hole, |bytes| {
+            let mut hole = chunk.as_ref().map_or(stat.size, |chunk| chunk.offset).saturating_sub(at);
+            while hole > 0 {
+                let some = usize::try_from(hole).unwrap_or(usize::MAX).min(ZEROS.len());
+                let bytes = ZEROS.get(..some).unwrap_or(&ZEROS);
+                hole -= bytes.len() as u64;
                 signer.iter_mut().for_each(|signer| signer.update(bytes));
-                patch.iter_mut().for_each(|patch| patch.update(bytes));
-            });
+                if let Some(patch) = &mut patch {
+                    patch.update(bytes);
+                    if !self.drain(stream, patch, CHUNK_BYTES, waiting)? {
+                        return Ok(None);
+                    }
+                }
+            }
             let Some(chunk) = chunk else { break };
             at = chunk.offset + chunk.bytes.len() as u64;
             signer.iter_mut().for_each(|signer| signer.update(&chunk.bytes));
@@ -354,7 +374,7 @@ impl Shipper {
                     self.drain(stream, patch, CHUNK_BYTES, waiting)?
                 }
             };
-            if !sent {
+            if !sent || !self.poll(waiting)? {
                 return Ok(None);
             }
             if self.is_refused(stream) {
@@ -462,12 +482,30 @@ impl Shipper {
     /// Takes the next parcel while a file is under way. False: the session is gone.
     fn listen(&mut self, waiting: &mut VecDeque<Parcel>) -> Result<bool> {
         match self.parcels.recv() {
-            Ok(Parcel::Credit(bytes)) => self.earn(bytes)?,
-            Ok(Parcel::Basis(part)) => self.hear(part)?,
-            Ok(other) => waiting.push_back(other),
-            Err(_) => return Ok(false),
+            Ok(parcel) => self.take(parcel, waiting).map(|()| true),
+            Err(_) => Ok(false),
         }
-        Ok(true)
+    }
+
+    /// Takes what has come without waiting: a refusal is to be heard before the file is read to its end. False: the
+    /// session is gone.
+    fn poll(&mut self, waiting: &mut VecDeque<Parcel>) -> Result<bool> {
+        loop {
+            match self.parcels.try_recv() {
+                Ok(parcel) => self.take(parcel, waiting)?,
+                Err(TryRecvError::Empty) => return Ok(true),
+                Err(TryRecvError::Disconnected) => return Ok(false),
+            }
+        }
+    }
+
+    fn take(&mut self, parcel: Parcel, waiting: &mut VecDeque<Parcel>) -> Result<()> {
+        match parcel {
+            Parcel::Credit(bytes) => self.earn(bytes)?,
+            Parcel::Basis(part) => self.hear(part)?,
+            other => waiting.push_back(other),
+        }
+        Ok(())
     }
 
     /// Parts of one answer come in order; an answer to a stream that was given up meanwhile is passed over.
@@ -477,10 +515,15 @@ impl Shipper {
             Some(told) if told.stream == stream && !told.whole => told,
             _ => Told { stream, hash, signature: Vec::new(), whole: false },
         };
+        self.parts.fetch_sub(1, Ordering::Relaxed);
         if told.signature.len() + signature.len() > SIGNATURE_BYTES_MAX {
-            return Err(Error::Protocol("a signature that is too long"));
+            // Of a file too large to be matched: as if there were nothing.
+            told.hash = None;
         }
-        told.signature.extend_from_slice(&signature);
+        match told.hash {
+            Some(_) => told.signature.extend_from_slice(&signature),
+            None => told.signature = Vec::new(),
+        }
         told.whole = !more;
         self.told = Some(told);
         Ok(())

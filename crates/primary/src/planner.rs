@@ -16,7 +16,7 @@ use crate::step::{Action, Batch, Step};
 use fulmar_model::{Change, Filter, RelPath, ReplicaId, Scope, Seq};
 use fulmar_store::{Catalog, NewChange, Outstanding, Queue, Unfinished, Work};
 use fulmar_tree::{Names, Tree};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -142,8 +142,8 @@ impl Planner {
         // The old name of a rename that was planned for everyone and has not reached this replica: its own change, which is
         // still to come, finds nothing in the catalog any more.
         let batches = self.recent.iter().filter(|batch| batch.after < upto && batch.upto > after);
-        let from = batches.flat_map(|batch| &batch.steps).filter_map(|step| step.from.clone());
-        let mut from: VecDeque<_> = from.map(|path| (path, Have::Unknown)).collect();
+        let from: BTreeSet<_> = batches.flat_map(|batch| &batch.steps).filter_map(|step| step.from.clone()).collect();
+        let mut from: VecDeque<_> = from.into_iter().map(|path| (path, Have::Unknown)).collect();
         while !from.is_empty() {
             steps.extend(self.plan(&mut from, mood)?);
         }

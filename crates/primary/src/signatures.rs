@@ -14,7 +14,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// What they may take together.
 const BYTES_MAX: u64 = 256 << 20;
-/// And one of them: the signature of a file of about 800 GiB.
+/// And one of them: the signature of a file of about 100 GiB. Larger ones go whole.
 pub(crate) const SIGNATURE_BYTES_MAX: usize = 16 << 20;
 
 /// A way to the folder; several may use it at once.

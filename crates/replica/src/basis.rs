@@ -41,7 +41,7 @@ impl Bases {
                 |(at, what, then): &(RelPath, Hash, Stat)| at == path && *what == hash && then.same_version(stat);
             let recorded = || self.catalog.get(path).unwrap_or(None);
             self.told.iter().any(told)
-                || recorded().is_some_and(|record| record.proves(stat) && record.hash == Some(hash))
+                || recorded().is_some_and(|record| record.stat.same_version(stat) && record.hash == Some(hash))
         })
     }
 

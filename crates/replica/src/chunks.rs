@@ -12,7 +12,7 @@ use crate::stager::{Order, held};
 use crate::{Error, Result};
 use fulmar_delta::{PatchReader, Step};
 use fulmar_link::{Lane, Sender};
-use fulmar_model::{Durability, Hash, Outcome, RelPath};
+use fulmar_model::{Durability, Hash, HeldReason, Outcome, RelPath};
 use fulmar_tree::{Partials, Reader, Stage, Staged, StagedFile};
 use fulmar_wire::{Basis, FromReplica, Offer, SIGNATURE_BYTES_MAX};
 use std::collections::HashMap;
@@ -52,6 +52,8 @@ pub(crate) struct Writer {
     pub(crate) stage: Arc<Stage>,
     pub(crate) partials: Partials,
     pub(crate) bases: Bases,
+    /// Whose patch had no basis here.
+    pub(crate) refused: Option<RelPath>,
     /// Told how many files are under way.
     pub(crate) large: Arc<AtomicUsize>,
     pub(crate) durability: Durability,
@@ -103,11 +105,11 @@ impl Writer {
                         let incoming = self.write(stream, incoming, offset, &bytes)?;
                         files.insert(stream, incoming);
                     }
-                    self.large.store(files.len(), Ordering::Relaxed);
                     let credit = FromReplica::Credit { bytes: cost(length) }.encode()?;
                     self.answers.send_blocking(Lane::Urgent, credit)?;
                 }
             }
+            self.large.store(files.len(), Ordering::Relaxed);
         }
         Ok(())
     }
@@ -130,6 +132,8 @@ impl Writer {
             None => {
                 let found = self.bases.look(&path, &self.partials);
                 self.tell(stream, found)?;
+                // The next stream is its next attempt. Were it another file's, a partial would have a name that is of no use.
+                self.refused = Some(path);
                 Ok(Incoming::Useless(Outcome::NeedContent))
             }
         }
@@ -154,9 +158,12 @@ impl Writer {
     }
 
     /// The first bytes decide where a file is staged: one that was offered may be long in coming.
-    fn begun(&self, incoming: Option<Incoming>) -> Incoming {
+    fn begun(&mut self, incoming: Option<Incoming>) -> Incoming {
         let file = match incoming {
-            None => self.stage.file(),
+            None => match self.refused.take() {
+                Some(path) => self.partials.file(&path),
+                None => self.stage.file(),
+            },
             Some(Incoming::Asked(path)) => self.partials.file(&path),
             Some(begun) => return begun,
         };
@@ -167,11 +174,20 @@ impl Writer {
         Ok(match incoming {
             Incoming::Whole(mut file) => match file.write_at(offset, bytes) {
                 Ok(()) => Incoming::Whole(file),
-                Err(error) => Incoming::Useless(held(&error)),
+                Err(error) => {
+                    // What is left of it would be in its own way.
+                    file.discard();
+                    Incoming::Useless(held(&error))
+                }
             },
             Incoming::Patch(mut patching) => match patching.feed(bytes) {
                 Ok(()) => Incoming::Patch(patching),
-                Err(outcome) => self.failed(stream, outcome)?,
+                Err(outcome) => {
+                    if outcome != Outcome::NeedContent {
+                        patching.file.discard();
+                    }
+                    self.failed(stream, outcome)?
+                }
             },
             other => other,
         })
@@ -241,7 +257,7 @@ impl Patching {
             match self.patch.step(&mut bytes).map_err(unusable)? {
                 None => return Ok(()),
                 Some(Step::Copy { from, len }) => {
-                    self.file.copy_from(&self.basis, from, self.at, len).map_err(|error| held(&error))?;
+                    self.file.copy_from(&self.basis, from, self.at, len).map_err(|error| no_room(&error))?;
                     self.at = self.at.saturating_add(len);
                 }
                 Some(Step::Literal(bytes)) => {
@@ -268,6 +284,17 @@ impl Patching {
         match self.hash.as_deref() == Some(&hash.0[..]) {
             true => Ok((staged, hash)),
             false => Err(Outcome::NeedContent),
+        }
+    }
+}
+
+/// What is about room holds the path; a basis that cannot be read is none.
+fn no_room(error: &fulmar_tree::Error) -> Outcome {
+    match held(error) {
+        room @ Outcome::Held { reason: HeldReason::DiskFull | HeldReason::Quota | HeldReason::ReadOnly, .. } => room,
+        _ => {
+            tracing::warn!(%error, "a patch cannot be applied; asking for the whole");
+            Outcome::NeedContent
         }
     }
 }

@@ -140,6 +140,7 @@ impl Crew {
             stage: Arc::clone(&stage),
             partials,
             bases,
+            refused: None,
             large: Arc::clone(&large),
             durability: hello.durability,
             pieces: pieces_end,

@@ -88,6 +88,11 @@ impl Reader {
         let seek = |to| match rustix::fs::seek(&self.fd, to) {
             Ok(at) => Ok(at.min(end)),
             Err(Errno::NXIO) => Ok(end),
+            // This file system does not tell: all is data.
+            Err(Errno::INVAL | Errno::NOTSUP) => Ok(match to {
+                SeekFrom::Data(from) => from,
+                _ => end,
+            }),
             Err(source) => Err(Error::Read { path: self.path.clone(), source }),
         };
         if self.stat.allocated >= self.stat.size {

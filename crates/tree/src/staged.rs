@@ -226,6 +226,15 @@ impl StagedFile {
         Ok(count)
     }
 
+    /// Removes it, and what an earlier attempt left: there is no room for it.
+    pub fn discard(mut self) {
+        if self.staged.made == Made::Partial {
+            // Nothing depends on it.
+            let _ = self.staged.stage.remove(&left_name(&self.staged.name), Kind::File);
+            self.staged.made = Made::File;
+        }
+    }
+
     /// Sets the size, which must not lie before the end of what was written, and gives the hash of the whole.
     pub fn finish(mut self, size: u64) -> Result<(Staged, Hash)> {
         let skipped = self.skipped(size)?;
