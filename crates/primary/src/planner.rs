@@ -18,7 +18,7 @@ use fulmar_store::{Catalog, NewChange, Outstanding, Queue, Unfinished, Work};
 use fulmar_tree::{Names, Tree};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// Plans kept for replicas that keep up, in bytes of their frames.
 const RECENT_BYTES: usize = 32 << 20;
@@ -34,6 +34,8 @@ pub(crate) struct Planner {
     pub(crate) queue: Keeper<Queue>,
     pub(crate) rescans: Rescans,
     pub(crate) last: watch::Sender<Seq>,
+    /// Directories that were planned for the first time, for the watcher: whoever found them, it must know them too.
+    found: mpsc::Sender<RelPath>,
     pub(crate) clock: Clock,
     /// Changes up to here have been planned for everyone.
     planned: Seq,
@@ -53,7 +55,7 @@ impl Planner {
         tree: Tree,
         (catalog, filter, guard): (Catalog, Filter, Guard),
         (queue, rescans, last): (Keeper<Queue>, Rescans, watch::Sender<Seq>),
-        clock: Clock,
+        (found, clock): (mpsc::Sender<RelPath>, Clock),
     ) -> Self {
         let planned = *last.borrow();
         Self {
@@ -64,6 +66,7 @@ impl Planner {
             queue,
             rescans,
             last,
+            found,
             clock,
             planned,
             taken: VecDeque::new(),
@@ -271,6 +274,8 @@ impl Planner {
         }
         self.catalog.commit()?;
         for subtree in rescans {
+            // Events have told of nearly all of them. Where so many come at once that this is full, nothing is lost by it.
+            let _ = self.found.try_send(subtree.clone());
             self.rescans.request(subtree);
         }
         if self.guard.state() != before {

@@ -24,6 +24,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// New directories that the watcher has not heard of yet.
+const FOUND: usize = 4096;
+
 /// Held paths listed in a status.
 pub const HELD_LISTED: usize = 100;
 
@@ -123,11 +126,12 @@ impl Primary {
         let queue = Keeper::start("fulmar-queue", queue)?;
         let (rescans, requests) = Rescans::channel();
         let catalog_reader = catalog.reader()?;
+        let (found, found_out) = mpsc::channel(FOUND);
         let planner = Planner::new(
             tree.clone(),
             (catalog, settings.filter.clone(), guard),
             (queue.clone(), rescans.clone(), last.clone()),
-            settings.clock,
+            (found, settings.clock),
         );
         let planner = Keeper::start("fulmar-plan", planner)?;
         if settings.approve_removals {
@@ -160,7 +164,7 @@ impl Primary {
                 meter: Arc::default(),
             };
             meter = Some(Arc::clone(&supervisor.meter));
-            supervisor.start(last.clone(), flush_out).await?;
+            supervisor.start(last.clone(), flush_out, found_out).await?;
             flushes = Some(flush_in);
             // With nobody to resume, the comparison sees everything a scan would.
             if resumable {

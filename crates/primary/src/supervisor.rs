@@ -37,7 +37,12 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// Starts capture and the watch; returns when everything that happens from then on is seen.
-    pub(crate) async fn start(self, last: watch::Sender<Seq>, flushes: mpsc::Receiver<Flushing>) -> Result<()> {
+    pub(crate) async fn start(
+        self,
+        last: watch::Sender<Seq>,
+        flushes: mpsc::Receiver<Flushing>,
+        found: mpsc::Receiver<RelPath>,
+    ) -> Result<()> {
         let (events, events_out) = sync_channel(EVENTS);
         let (notices, notices_out) = mpsc::channel(64);
         let capture = Capture {
@@ -52,7 +57,7 @@ impl Supervisor {
         };
         background("fulmar-capture", self.end.clone(), move || capture.run())?;
         let watcher = self.watch(events.clone()).await?;
-        tokio::spawn(self.run(watcher, events, notices_out, flushes));
+        tokio::spawn(self.run(watcher, events, (notices_out, flushes, found)));
         Ok(())
     }
 
@@ -67,8 +72,11 @@ impl Supervisor {
         mut self,
         watcher: Watcher,
         events: SyncSender<Event>,
-        mut notices: mpsc::Receiver<Notice>,
-        mut flushes: mpsc::Receiver<Flushing>,
+        (mut notices, mut flushes, mut found): (
+            mpsc::Receiver<Notice>,
+            mpsc::Receiver<Flushing>,
+            mpsc::Receiver<RelPath>,
+        ),
     ) {
         let mut watcher = Some(watcher);
         let mut waiting: HashMap<u64, oneshot::Sender<Seq>> = HashMap::new();
@@ -101,6 +109,10 @@ impl Supervisor {
                     }
                     None => break,
                 },
+                Some(path) = found.recv() => {
+                    // A watcher that has ended says so itself.
+                    let _ = watcher.as_ref().map(|watcher| watcher.look(path));
+                }
                 flush = flushes.recv() => {
                     let Some((flush, answer)) = flush else { break };
                     turn += 1;

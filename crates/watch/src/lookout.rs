@@ -180,6 +180,22 @@ impl Lookout {
         });
     }
 
+    /// Looks for a directory that somebody else has found, where it is not known here.
+    pub(crate) fn expect(&mut self, path: &RelPath) {
+        let mut at = self.tree.root();
+        for name in path.names() {
+            let child = self.tree.child(at, name.as_bytes());
+            match child.filter(|child| self.tree.wd(*child).is_some() || self.polled.reason(*child).is_some()) {
+                Some(child) => at = child,
+                None => {
+                    tracing::debug!(%path, "no event has told of a directory; looking for it");
+                    self.revisit.push((Job::newcomers(at), 0));
+                    return;
+                }
+            }
+        }
+    }
+
     /// Polls the subtree from here on; it is announced at the end of the window.
     pub(crate) fn poll(&mut self, directory: NodeId, reason: RescanReason) {
         if self.polled.reason(directory) != Some(reason) {

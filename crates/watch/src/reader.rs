@@ -4,6 +4,7 @@ use crate::kernel::{Buffer, Drained};
 use crate::lookout::Lookout;
 use crate::outbox::Stop;
 use crate::{Event, RootGone};
+use fulmar_model::RelPath;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -20,15 +21,26 @@ const READS_MAX: u32 = 16;
 /// Rounds in which a flush waits for what is on its way; a directory that cannot be reached in as many is polled.
 const FLUSH_ROUNDS_MAX: u32 = 8;
 
+/// What a watcher is asked.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// See [`crate::Watcher::flush`].
+    Flush(u64),
+    /// See [`crate::Watcher::look`].
+    Look(RelPath),
+}
+
 pub(crate) struct Thread {
     pub lookout: Lookout,
     /// Becomes readable when there is a request, or the thread shall end.
     pub wake: Arc<OwnedFd>,
-    pub requests: Receiver<u64>,
+    pub requests: Receiver<Request>,
     pub stop: Arc<AtomicBool>,
     pub buffer: Buffer,
     /// Flushes that were asked for and are not answered.
     pub tokens: Vec<u64>,
+    /// Directories to be looked for behind what happened before.
+    pub looks: Vec<RelPath>,
     pub root_checked: Instant,
 }
 
@@ -54,9 +66,13 @@ impl Thread {
         let now = Instant::now();
         self.wait(now)?;
         // Before the queue is measured: what happened before the request is in it then.
-        self.tokens.extend(self.requests.try_iter());
-        let goal = if self.tokens.is_empty() { 0 } else { self.lookout.kernel.queued_bytes() };
+        self.take_requests();
+        let asked = !self.tokens.is_empty() || !self.looks.is_empty();
+        let goal = if asked { self.lookout.kernel.queued_bytes() } else { 0 };
         self.read(goal)?;
+        for path in std::mem::take(&mut self.looks) {
+            self.lookout.expect(&path);
+        }
         if now.saturating_duration_since(self.root_checked) >= ROOT_CHECK || !self.tokens.is_empty() {
             self.root_checked = now;
             self.lookout.root.gone().map_or(Ok(()), |reason| Err(Stop::RootGone(reason)))?;
@@ -67,6 +83,15 @@ impl Thread {
         }
         self.lookout.release_root();
         Ok(())
+    }
+
+    fn take_requests(&mut self) {
+        for request in self.requests.try_iter() {
+            match request {
+                Request::Flush(token) => self.tokens.push(token),
+                Request::Look(path) => self.looks.push(path),
+            }
+        }
     }
 
     /// Waits for an event, a request or a deadline.
@@ -131,7 +156,8 @@ impl Thread {
         self.lookout.abandon();
         self.lookout.outbox.send(Event::RootGone { reason })?;
         loop {
-            self.tokens.extend(self.requests.try_iter());
+            self.take_requests();
+            self.looks.clear();
             self.say_flushed()?;
             wait_for(&mut [PollFd::new(&self.wake, PollFlags::IN)], ROOT_CHECK);
             self.quiet_down()?;

@@ -16,7 +16,7 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 
 struct Bench {
     thread: Thread,
-    requests: Sender<u64>,
+    requests: Sender<Request>,
     events: Receiver<Event>,
 }
 
@@ -33,6 +33,7 @@ fn bench(root: &Path) -> Bench {
         stop,
         buffer: Buffer::new(),
         tokens: Vec::new(),
+        looks: Vec::new(),
         root_checked: Instant::now(),
     };
     Bench { thread, requests, events }
@@ -41,7 +42,7 @@ fn bench(root: &Path) -> Bench {
 impl Bench {
     /// Flushes and gives what was sent.
     fn flush(&mut self) -> Vec<Event> {
-        self.requests.send(0).expect("the thread is here");
+        self.requests.send(Request::Flush(0)).expect("the thread is here");
         rustix::io::write(&self.thread.wake, &1u64.to_ne_bytes()).expect("an eventfd");
         self.thread.turn().expect("the root is there");
         self.events.try_iter().collect()
@@ -247,4 +248,28 @@ fn many_files_are_told_in_few_facts_and_list_nothing() {
         assert!((FILES * each..=FILES * each + SEAMS).contains(&facts), "{FILES} files {what}: {facts} facts");
     }
     assert_eq!(bench.thread.lookout.listing, listings, "no directory was listed");
+}
+
+#[test]
+fn a_directory_that_no_event_told_of_is_found_when_somebody_names_it() {
+    let place = tempfile::tempdir().expect("a directory");
+    fs::create_dir_all(place.path().join("a/b")).expect("directories");
+    let mut bench = bench(place.path());
+    let tree = &bench.thread.lookout.tree;
+    let a = tree.child(tree.root(), b"a").expect("it was listed");
+    // As if its creation had never been told.
+    bench.thread.lookout.remove(a);
+    fs::write(place.path().join("a/b/mail"), "unseen").expect("a file");
+    assert_eq!(bench.flush(), [Event::Flushed { token: 0 }]);
+
+    let path = |text: &str| RelPath::parse(text.as_bytes()).expect("a path");
+    bench.requests.send(Request::Look(path("a/b"))).expect("the thread is here");
+    let told = bench.flush();
+    for missed in ["a", "a/b", "a/b/mail"] {
+        let told = told.iter().any(|event| matches!(event, Event::Changed { path: at, .. } if *at == path(missed)));
+        assert!(told, "{missed}");
+    }
+    bench.assert_exact(place.path(), "after the look");
+    bench.requests.send(Request::Look(path("a/b"))).expect("the thread is here");
+    assert_eq!(bench.flush(), [Event::Flushed { token: 0 }], "what is known is not looked for");
 }

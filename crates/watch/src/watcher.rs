@@ -4,11 +4,11 @@ use crate::coverage::{Coverage, Meter};
 use crate::kernel::{Buffer, Kernel, is_remote};
 use crate::lookout::Lookout;
 use crate::outbox::{Outbox, Stop};
-use crate::reader::Thread;
+use crate::reader::{Request, Thread};
 use crate::root::Root;
 use crate::walk::Job;
 use crate::{Error, Event, RescanReason};
-use fulmar_model::Filter;
+use fulmar_model::{Filter, RelPath};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -46,7 +46,7 @@ impl Default for Options {
 /// A watched tree. Dropping it ends its thread.
 #[derive(Debug)]
 pub struct Watcher {
-    requests: Sender<u64>,
+    requests: Sender<Request>,
     wake: Arc<OwnedFd>,
     stop: Arc<AtomicBool>,
     meter: Arc<Meter>,
@@ -74,6 +74,7 @@ impl Watcher {
             stop: Arc::clone(&stop),
             buffer: Buffer::new(),
             tokens: Vec::new(),
+            looks: Vec::new(),
             root_checked: Instant::now(),
         };
         let thread = thread::Builder::new().name("watch".into()).spawn(move || thread.run()).map_err(Error::Thread)?;
@@ -83,7 +84,17 @@ impl Watcher {
     /// Asks for `Event::Flushed { token }` behind everything that has happened so far, with directories that appeared
     /// listed, pending rescans sent, and polled subtrees polled once. May be called from any thread.
     pub fn flush(&self, token: u64) -> Result<(), Error> {
-        self.requests.send(token).map_err(|_| Error::Ended)?;
+        self.ask(Request::Flush(token))
+    }
+
+    /// A directory is said to stand here: if no event has told of it, it is watched, and what is in it is sent. May be
+    /// called from any thread.
+    pub fn look(&self, path: RelPath) -> Result<(), Error> {
+        self.ask(Request::Look(path))
+    }
+
+    fn ask(&self, request: Request) -> Result<(), Error> {
+        self.requests.send(request).map_err(|_| Error::Ended)?;
         self.wake();
         Ok(())
     }
