@@ -115,3 +115,30 @@ async fn what_a_batch_intended_and_did_not_do_leaves_the_records_alone() {
     let done = committed(&mut link, 1, vec![directory("a/b", 11), fifo("a/b/c")]).await;
     assert_eq!(done, (vec![], 0), "it is ours, and goes without quarantine");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_to_what_is_still_in_another_group_asks_for_content() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (mut link, _) = visit(&place.path().join("replica")).await;
+    let linked = |at: &str, target: &str, inode| Operation::Link {
+        path: path(at),
+        target: path(target),
+        entry: entry(Node::Fifo, Some(inode)),
+        xattrs: Xattrs::default(),
+    };
+    let put = |at: &str, inode| Operation::Put {
+        path: path(at),
+        entry: entry(Node::Fifo, Some(inode)),
+        xattrs: Xattrs::default(),
+        content: Content::None,
+    };
+    assert_eq!(batch(&mut link, 1, vec![put("a", 5), linked("b", "a", 5)]).await, []);
+    // On the primary `b` is another inode by now, and has a second name.
+    assert_eq!(batch(&mut link, 2, vec![linked("c", "b", 6)]).await, [(0, Outcome::NeedContent)]);
+    assert_eq!(batch(&mut link, 3, vec![put("c", 6), linked("b", "c", 6)]).await, []);
+    let inode = |name: &str| {
+        std::os::unix::fs::MetadataExt::ino(&place.path().join("replica").join(name).symlink_metadata().unwrap())
+    };
+    assert_eq!(inode("b"), inode("c"));
+    assert_ne!(inode("a"), inode("b"));
+}
