@@ -412,8 +412,7 @@ impl Applier {
         // The target may still be the inode of another group, which it has left on the primary.
         let known = self.store.catalog().get(target)?.filter(|record| record.stat.inode == target_now.inode);
         let group = known.and_then(|record| record.group);
-        let linked = now.is_some_and(|now| now.inode == target_now.inode);
-        if group != entry.group && (group.is_some() || target_now.links > 1 + u32::from(linked)) {
+        if group.is_some() && group != entry.group {
             return Err(NEED_CONTENT);
         }
         match now {
