@@ -144,6 +144,11 @@ fn names_of_one_large_file_that_get_files_of_their_own_arrive() {
     }
     cluster.settle();
     oracle::assert_equal(cluster.source(), &cluster.replica(0));
+    let told = cluster.run([OsStr::new("wait"), cluster.source().as_os_str(), OsStr::new("-v")]);
+    told.expect(0);
+    // Nine or so; each plan that makes changes of what it was reminded of would make hundreds.
+    let changes = told.stderr.split_whitespace().find_map(|word| word.parse::<u64>().ok());
+    assert!(changes.is_some_and(|changes| changes < 50), "{told}");
     follow.stop();
 }
 
