@@ -2,8 +2,8 @@
 //!
 //! Reading order, which is the way of one change: `capture` (events settle and enter the queue; `settle` is its rule), `planner`
 //! (the owner of catalog and guard: which changes are next), `plan` (path now and catalog make a step), `prepare` (content
-//! is read once), `session` (one per replica: ships, takes answers, keeps the cursor), `chunks` (large content beside it, as patches where `signatures` tell what
-//! was shipped before).
+//! is read once), `session` (one per replica: ships, takes answers, keeps the cursor), `chunks` and `shipper` (large content
+//! beside it, as a `patch` where `signatures` tell what was shipped before).
 //! Beside the way: `rescan` (what events could not tell), `listing` (for a comparison), `guard` (a vanished source deletes
 //! nothing), `supervisor` (the watch on the source), `primary` (starts and ends it all), `status` and `waiting` (what people ask), `keeper` (a thread that owns).
 //!
@@ -17,6 +17,7 @@ mod error;
 mod guard;
 mod keeper;
 mod listing;
+mod patch;
 mod plan;
 mod planner;
 mod prepare;
@@ -24,6 +25,7 @@ mod primary;
 mod rescan;
 mod session;
 mod settle;
+mod shipper;
 mod signatures;
 mod status;
 mod step;

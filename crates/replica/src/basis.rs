@@ -3,15 +3,13 @@
 use fulmar_delta::{BlockLen, Signature, Signer};
 use fulmar_model::{Hash, RelPath, Stat};
 use fulmar_store::CatalogReader;
-use fulmar_tree::{Partials, Reader, Tree};
+use fulmar_tree::{Partials, Reader, Tree, zeros};
 use std::collections::VecDeque;
 
 /// Read at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Answers that are remembered: a primary works at one large file at a time.
 const REMEMBERED: usize = 4;
-
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Something a patch can start from.
 pub(crate) struct Found {
@@ -52,11 +50,11 @@ impl Bases {
         let mut signer = Signer::new(BlockLen::for_file(stat.size));
         let mut at = 0;
         while let Some(chunk) = reader.next_chunk(CHUNK_BYTES).ok()? {
-            zeros(&mut signer, chunk.offset.saturating_sub(at));
+            zeros(chunk.offset.saturating_sub(at)).for_each(|bytes| signer.update(bytes));
             signer.update(&chunk.bytes);
             at = chunk.offset.saturating_add(chunk.bytes.len() as u64);
         }
-        zeros(&mut signer, stat.size.saturating_sub(at));
+        zeros(stat.size.saturating_sub(at)).for_each(|bytes| signer.update(bytes));
         let (hash, after) = reader.finish().ok().filter(|(_, after)| after.same_version(&stat))?;
         self.told.push_back((path.clone(), hash, after));
         if self.told.len() > REMEMBERED {
@@ -71,13 +69,5 @@ impl Bases {
         let here = parent.zip(name).and_then(|(parent, name)| self.tree.dir(&parent).ok()?.open_file(&name).ok());
         let left = partials.open(path).unwrap_or(None);
         here.into_iter().chain(left).filter(|reader| reader.stat().size > 0)
-    }
-}
-
-fn zeros(signer: &mut Signer, mut count: u64) {
-    while count > 0 {
-        let some = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
-        signer.update(ZEROS.get(..some).unwrap_or(&ZEROS));
-        count -= some as u64;
     }
 }

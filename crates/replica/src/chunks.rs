@@ -14,7 +14,7 @@ use fulmar_delta::{PatchReader, Step};
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Durability, Hash, HeldReason, Outcome, RelPath};
 use fulmar_tree::{Partials, Reader, Stage, Staged, StagedFile};
-use fulmar_wire::{Basis, FromReplica, Offer, SIGNATURE_BYTES_MAX};
+use fulmar_wire::{BASIS_PART_BYTES_MAX, Basis, FromReplica, Offer, chunk_cost};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,9 +22,6 @@ use std::sync::mpsc::Receiver;
 
 /// Bytes of chunks the primary may have under way.
 pub(crate) const CREDIT_BYTES: u32 = 4 << 20;
-
-/// The least a chunk counts: bounds their number by the credit.
-pub(crate) const CHUNK_COST_MIN: u32 = 4096;
 
 /// Large files a primary may have begun and not ended.
 const STREAMS_MAX: usize = 16;
@@ -40,11 +37,6 @@ pub(crate) enum Piece {
     Bytes { stream: u64, offset: u64, bytes: Box<[u8]> },
     /// The file will not be completed.
     Abandon { stream: u64 },
-}
-
-/// What a chunk counts against the credit.
-pub(crate) fn cost(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX).max(CHUNK_COST_MIN)
 }
 
 /// Owns the large files under way.
@@ -105,7 +97,7 @@ impl Writer {
                         let incoming = self.write(stream, incoming, offset, &bytes)?;
                         files.insert(stream, incoming);
                     }
-                    let credit = FromReplica::Credit { bytes: cost(length) }.encode()?;
+                    let credit = FromReplica::Credit { bytes: chunk_cost(length) }.encode()?;
                     self.answers.send_blocking(Lane::Urgent, credit)?;
                 }
             }
@@ -147,7 +139,7 @@ impl Writer {
         };
         let mut rest = signature.as_slice();
         loop {
-            let (part, behind) = rest.split_at(rest.len().min(SIGNATURE_BYTES_MAX));
+            let (part, behind) = rest.split_at(rest.len().min(BASIS_PART_BYTES_MAX));
             let basis = Basis { stream, hash, signature: part.into(), more: !behind.is_empty() };
             self.answers.send_blocking(Lane::Urgent, FromReplica::Basis(basis).encode()?)?;
             if behind.is_empty() {

@@ -28,7 +28,7 @@ const JOBS: usize = 2;
 /// Pages waiting for the comparer. The primary sends at most this many before it has an answer.
 const PAGES: usize = 8;
 /// Chunks waiting for the chunk writer: what the credit allows in the smallest chunks.
-const PIECES: usize = (CREDIT_BYTES / crate::chunks::CHUNK_COST_MIN) as usize + 16;
+const PIECES: usize = (CREDIT_BYTES / fulmar_wire::CHUNK_COST_MIN) as usize + 16;
 
 /// What the program that serves knows and this crate does not ask the system for.
 #[derive(Clone, Copy, Debug)]

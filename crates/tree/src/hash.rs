@@ -9,6 +9,15 @@ pub fn hash_bytes(bytes: &[u8]) -> Hash {
     Hash(*blake3::hash(bytes).as_bytes())
 }
 
+/// What a hole of `count` bytes reads as, slice by slice.
+pub fn zeros(mut count: u64) -> impl Iterator<Item = &'static [u8]> {
+    std::iter::from_fn(move || {
+        let some = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
+        count -= some as u64;
+        ZEROS.get(..some).filter(|bytes| !bytes.is_empty())
+    })
+}
+
 /// A hash over content that is seen from its beginning to its end.
 #[derive(Debug, Default)]
 pub(crate) struct ContentHasher(blake3::Hasher);
@@ -18,11 +27,9 @@ impl ContentHasher {
         self.0.update(bytes);
     }
 
-    pub(crate) fn zeros(&mut self, mut count: u64) {
-        while count > 0 {
-            let some = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
-            self.0.update(ZEROS.get(..some).unwrap_or(&ZEROS));
-            count -= some as u64;
+    pub(crate) fn zeros(&mut self, count: u64) {
+        for bytes in zeros(count) {
+            self.0.update(bytes);
         }
     }
 

@@ -29,7 +29,7 @@ mod xattr;
 pub use clock::Clock;
 pub use dir::{Dir, Replace};
 pub use error::{Error, Result};
-pub use hash::hash_bytes;
+pub use hash::{hash_bytes, zeros};
 pub use list::Names;
 pub use lock::{Lock, lock_file};
 pub use metadata::{Metadata, Ownership};

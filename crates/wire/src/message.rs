@@ -132,8 +132,16 @@ pub struct Basis {
     pub more: bool,
 }
 
+/// The least a chunk counts against the credit: bounds their number by the credit.
+pub const CHUNK_COST_MIN: u32 = 4096;
+
+/// What a chunk with this many bytes counts against the credit, on both sides.
+pub fn chunk_cost(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX).max(CHUNK_COST_MIN)
+}
+
 /// The most bytes of a signature in one [`Basis`].
-pub const SIGNATURE_BYTES_MAX: usize = 256 * 1024;
+pub const BASIS_PART_BYTES_MAX: usize = 256 * 1024;
 
 /// An entry of a page that is not so on the replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

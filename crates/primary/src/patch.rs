@@ -1,0 +1,80 @@
+//! A patch in the making, and what it is made against.
+
+use crate::signatures::SIGNATURE_BYTES_MAX;
+use fulmar_delta::{Matcher, PatchWriter, Signature};
+use fulmar_model::Hash;
+use fulmar_wire::Basis;
+
+/// What a replica says it has.
+pub(crate) struct Told {
+    stream: u64,
+    hash: Option<Hash>,
+    signature: Vec<u8>,
+    /// Whether all of it was heard.
+    whole: bool,
+}
+
+impl Told {
+    /// Adds a part to what was heard before. Parts of one answer come in order; with another stream a new answer begins.
+    pub(crate) fn hear(before: Option<Self>, part: Basis) -> Self {
+        let Basis { stream, hash, signature, more } = part;
+        let mut told = before.filter(|told| told.stream == stream && !told.whole).unwrap_or(Self {
+            stream,
+            hash,
+            signature: Vec::new(),
+            whole: false,
+        });
+        if told.signature.len() + signature.len() > SIGNATURE_BYTES_MAX {
+            // Of a file too large to be matched: as if there were nothing.
+            told.hash = None;
+        }
+        match told.hash {
+            Some(_) => told.signature.extend_from_slice(&signature),
+            None => told.signature = Vec::new(),
+        }
+        told.whole = !more;
+        told
+    }
+
+    /// Whether this is all that is said of the stream.
+    pub(crate) fn answers(&self, stream: u64) -> bool {
+        self.whole && self.stream == stream
+    }
+
+    /// A signature that makes no sense is none.
+    pub(crate) fn signed(self) -> Option<(Hash, Signature)> {
+        Some((self.hash?, Signature::from_bytes(&self.signature).ok()?))
+    }
+}
+
+/// A patch in the making.
+pub(crate) struct Patch<'a> {
+    matcher: Option<Matcher<'a>>,
+    writer: PatchWriter,
+    /// Not sent yet.
+    pub(crate) out: Vec<u8>,
+    /// Bytes sent.
+    pub(crate) sent: u64,
+}
+
+impl<'a> Patch<'a> {
+    pub(crate) fn new(signature: &'a Signature) -> Self {
+        Self { matcher: Some(Matcher::new(signature)), writer: PatchWriter::new(), out: Vec::new(), sent: 0 }
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        if let Some(matcher) = &mut self.matcher {
+            matcher.update(bytes, &mut |instruction| self.writer.put(instruction, &mut self.out));
+        }
+    }
+
+    /// Ends it, with the hash of the result behind it.
+    pub(crate) fn finish(mut self, hash: Hash) -> Self {
+        if let Some(matcher) = self.matcher.take() {
+            matcher.finish(&mut |instruction| self.writer.put(instruction, &mut self.out));
+        }
+        std::mem::take(&mut self.writer).finish(&mut self.out);
+        self.out.extend_from_slice(&hash.0);
+        self
+    }
+}
