@@ -122,8 +122,8 @@ impl Lookout {
         self.outbox.changed(path, pace)
     }
 
-    /// The event has no path, because a directory above is on its way.
-    fn disturb(&mut self, directory: NodeId) {
+    /// What was seen in the directory has no path, because it or one above is on its way.
+    pub(crate) fn disturb(&mut self, directory: NodeId) {
         self.outbox.forget();
         self.pairing.disturb(self.tree.top(directory));
     }

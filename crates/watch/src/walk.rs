@@ -84,7 +84,8 @@ impl Lookout {
 
     fn list(&mut self, job: &Job, directory: &OwnedFd, jobs: &mut Vec<Job>) -> Result<(), Stop> {
         if self.path_of(job.node, b"").is_none() {
-            // Detached: the walk that puts it back lists it.
+            // Detached: whoever puts it back lists it.
+            self.disturb(job.node);
             return Ok(());
         }
         self.listing = self.listing.wrapping_add(1);
