@@ -124,6 +124,30 @@ fn what_changed_below_a_directory_that_was_renamed_there_and_back_arrives() {
 }
 
 #[test]
+fn a_new_directory_with_the_name_and_the_inode_number_of_one_that_is_gone_starts_empty() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    let (folder, trash) = (cluster.source().join("folder"), cluster.source().join("trash"));
+    fs::create_dir_all(folder.join("cur")).unwrap();
+    fs::write(folder.join("cur/mail"), "deleted with its folder").unwrap();
+    let follow = cluster.follow(&[]);
+    for round in 0..5 {
+        cluster.settle();
+        follow.pause();
+        fs::rename(&folder, &trash).unwrap();
+        fs::remove_dir_all(&trash).unwrap();
+        // ext4 likes to give the numbers that have just become free.
+        fs::create_dir_all(folder.join("cur")).unwrap();
+        fs::write(folder.join("cur").join(round.to_string()), "delivered into the new one").unwrap();
+        follow.resume();
+        cluster.assert_in_sync(1);
+    }
+    follow.stop();
+}
+
+#[test]
 fn names_of_one_large_file_that_get_files_of_their_own_arrive() {
     let cluster = cluster();
     let rsh = cluster.rsh("rsh");

@@ -325,7 +325,8 @@ impl<'a> Plan<'a> {
             // Unsettled: the next plan for everyone still ships it, as metadata if the content is there.
             Mood::One { shared: true, .. } => {
                 record.settled = false;
-                let known = self.catalog.get(path)?.is_some_and(|known| known.stat.inode == record.stat.inode);
+                let known = self.catalog.get(path)?;
+                let known = known.is_some_and(|known| self.is_recorded(path, &record.stat, &known).unwrap_or(true));
                 if !known && record.stat.kind == Kind::Directory {
                     record.group = Some(FOR_ONE);
                 }
@@ -342,7 +343,8 @@ impl<'a> Plan<'a> {
             return Ok(());
         }
         let record = self.catalog.get(&path)?;
-        let Some(old) = record.as_ref().filter(|old| old.stat.inode != stat.inode) else {
+        let same = |old: &Record| (old.stat.inode, old.stat.kind) == (stat.inode, stat.kind);
+        let Some(old) = record.as_ref().filter(|old| !same(old)) else {
             return self.file_there(path, stat, have, record);
         };
         let (inode, others) = (old.stat.inode, std::mem::take(&mut self.siblings));
@@ -521,7 +523,7 @@ impl<'a> Plan<'a> {
             }
             let xattrs = self.directory_xattrs(&path);
             // Another directory than the one that is known has a change of its own coming, with all that is in it.
-            match record.filter(|known| known.stat.inode == stat.inode) {
+            match record.filter(|known| self.is_recorded(&path, &stat, known).unwrap_or(true)) {
                 Some(known) => self.record_directory(&path, stat, &xattrs, known.group)?,
                 None if self.everyone() => continue,
                 None => {}

@@ -11,7 +11,7 @@ use fulmar_wire::{Content as Carried, Operation};
 impl Plan<'_> {
     pub(super) fn directory(&mut self, path: RelPath, stat: Stat) -> Result<()> {
         let record = self.catalog.get(&path)?;
-        let same = record.as_ref().is_some_and(|r| r.stat.kind == Kind::Directory && r.stat.inode == stat.inode);
+        let same = record.as_ref().is_some_and(|record| self.is_recorded(&path, &stat, record).unwrap_or(false));
         let everyone_has_it = record.as_ref().is_some_and(|record| record.group != Some(FOR_ONE));
         if self.everyone() && same && everyone_has_it {
             if self.moved_here.contains(&path) {
@@ -34,6 +34,22 @@ impl Plan<'_> {
         }
         let xattrs = self.directory_xattrs(&path);
         self.put_directory(path, stat, xattrs)
+    }
+
+    /// Whether the directory at `path` is the one that was recorded. One that was born later may have its inode number.
+    /// `None`: the number is the same, and the file system keeps no birth times.
+    ///
+    /// RACE: kernels before 6.13 give the same time to what happens within a few milliseconds. Who was removed in the moment
+    /// in which it was looked at, and replaced in the same, is not told from its successor there.
+    pub(super) fn is_recorded(&self, path: &RelPath, stat: &Stat, record: &Record) -> Option<bool> {
+        if record.stat.kind != Kind::Directory || record.stat.inode != stat.inode {
+            return Some(false);
+        }
+        if record.proves(stat) {
+            return Some(true);
+        }
+        let born = self.tree.dir(path).and_then(|dir| dir.identity()).ok().and_then(|identity| identity.born)?;
+        Some(born <= record.stat.ctime)
     }
 
     fn put_directory(&mut self, path: RelPath, stat: Stat, xattrs: Xattrs) -> Result<()> {
@@ -75,14 +91,11 @@ impl Plan<'_> {
     /// Where the directory was, when it was renamed here.
     fn directory_before(&mut self, path: &RelPath, stat: &Stat) -> Result<Option<RelPath>> {
         for (from, record) in self.catalog.names_of(stat.inode, NAMES_MAX)? {
-            if from == *path || record.stat.kind != Kind::Directory || path.starts_with(&from) || from.starts_with(path)
-            {
+            if from == *path || path.starts_with(&from) || from.starts_with(path) {
                 continue;
             }
-            // A directory younger than the record only has its inode number.
-            let born = self.tree.dir(path).and_then(|dir| dir.identity()).ok().and_then(|root| root.born);
-            let reused = born.is_some_and(|born| born > record.stat.ctime);
-            if !reused && self.look(&from)?.is_none_or(|now| now.inode != stat.inode) {
+            let is_it = self.is_recorded(path, stat, &record).unwrap_or(true);
+            if is_it && self.look(&from)?.is_none_or(|now| now.inode != stat.inode) {
                 return Ok(Some(from));
             }
         }
