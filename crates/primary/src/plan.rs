@@ -339,7 +339,7 @@ impl<'a> Plan<'a> {
     // Everything but directories that is there.
 
     fn file(&mut self, path: RelPath, stat: Stat, have: Have) -> Result<()> {
-        if self.linked.contains(&path) && have != Have::NothingTorn {
+        if self.linked.contains(&path) {
             return Ok(());
         }
         let record = self.catalog.get(&path)?;
@@ -547,3 +547,6 @@ impl From<std::convert::Infallible> for Error {
         match never {}
     }
 }
+
+#[cfg(test)]
+mod tests;
