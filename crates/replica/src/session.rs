@@ -135,6 +135,7 @@ impl Crew {
             committer: Some(jobs.clone()),
             answers: answers.clone(),
             looked: Looked::default(),
+            surveyed: None,
         };
         let writer = Writer {
             stage: Arc::clone(&stage),
@@ -182,6 +183,8 @@ impl Crew {
                 }
                 FromPrimary::Page(page) => hand(&self.listings, Listing::Page(page))?,
                 FromPrimary::Listed => hand(&self.listings, Listing::End)?,
+                FromPrimary::Survey { subtree } => hand(&self.listings, Listing::Survey(subtree))?,
+                FromPrimary::Prints { page, prints } => hand(&self.listings, Listing::Prints { page, prints })?,
                 FromPrimary::Extras { after } => {
                     let jobs = self.jobs.clone();
                     let handed = tokio::task::spawn_blocking(move || jobs.send(Job::Extras { after }).is_ok());
@@ -272,6 +275,7 @@ async fn look(tree: Option<Tree>, _hello: &Hello, link: &mut Link, options: Opti
         committer: None,
         answers: link.sender.clone(),
         looked: Looked::default(),
+        surveyed: None,
     };
     let (alive, mut ended) = tokio::sync::mpsc::channel(1);
     let thread = spawn("fulmar-compare", alive, move || comparer.run())?;

@@ -1,6 +1,6 @@
 //! The durable state of a tree, in reading order: how a file is opened and what is done with a damaged one (`open`,
 //! `schema`), the queue of changes (`queue`), who has seen them (`cursor`) and what was passed over (`outstanding`), what
-//! is remembered of each path (`catalog`, `reader`, `record`), and what a replica keeps besides (`replica`).
+//! is remembered of each path (`catalog`, `reader`, `rows`, `record`), and what a replica keeps besides (`replica`).
 //!
 //! Invariants:
 //! - This is the only crate that knows SQL. Its types own their connection: `Send`, not `Sync`, one thread each.
@@ -21,6 +21,7 @@ mod queue;
 mod reader;
 mod record;
 mod replica;
+mod rows;
 mod schema;
 
 pub use catalog::Catalog;
@@ -31,6 +32,7 @@ pub use outstanding::{Outstanding, OutstandingCount, Unfinished, Waiting, Work};
 pub use queue::{Backlog, NewChange, Queue};
 pub use reader::CatalogReader;
 pub use replica::{Intent, Quarantined, ReplicaStore};
+pub use rows::Rows;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ mod comparing;
 mod due;
 mod flight;
 mod removals;
+mod survey;
 mod visit;
 
 use crate::clock::Clock;

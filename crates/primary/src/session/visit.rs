@@ -58,6 +58,8 @@ pub(super) struct Visit<'a> {
     pub(super) session: &'a mut Session,
     pub(super) tree: Tree,
     pub(super) replica: ReplicaId,
+    /// Whether it keeps owners.
+    pub(super) owners: bool,
     pub(super) sender: Sender,
     inbox: mpsc::Receiver<Result<FromReplica>>,
     /// Changes up to here were sent.
@@ -121,6 +123,7 @@ impl<'a> Visit<'a> {
             session,
             tree,
             replica: welcome.replica,
+            owners: welcome.owners,
             sender,
             inbox,
             position,
@@ -376,6 +379,8 @@ impl<'a> Visit<'a> {
                 self.landed(flight, &outcomes, quarantined).await
             }
             FromReplica::Wanted { page, wants } => self.wanted(page, &wants),
+            FromReplica::Surveyed { fingerprint } => self.surveyed_there(fingerprint).await,
+            FromReplica::Differing { page, prints } => self.differing(page, &prints).await,
             FromReplica::Compared { extras } => self.compared(extras).await,
             FromReplica::Extras { paths } => self.extras(paths).await,
             FromReplica::Credit { bytes } => self.shipping.tell(Parcel::Credit(bytes)),
