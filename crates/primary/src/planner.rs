@@ -6,11 +6,11 @@
 
 use crate::Result;
 use crate::capture::advance;
+use crate::chunks::Arrived;
 use crate::clock::Clock;
 use crate::guard::{Guard, GuardState, Trip, Whose};
 use crate::keeper::Keeper;
 use crate::plan::{BATCH_CHANGES, Have, Mood, NAMES_MAX, Plan, Planned};
-use crate::prepare::Content;
 use crate::rescan::Rescans;
 use crate::step::{Action, Batch, Step};
 use fulmar_model::{Change, Filter, RelPath, ReplicaId, Scope, Seq};
@@ -228,16 +228,10 @@ impl Planner {
         Ok((steps, paths))
     }
 
-    /// The steps that use a large file which has reached a replica beside the batches.
-    pub(crate) fn shipped(
-        &mut self,
-        path: &RelPath,
-        content: &Content,
-        (stream, torn): (u64, bool),
-        replica: ReplicaId,
-    ) -> Result<Vec<Step>> {
+    /// The steps that use large files which have reached a replica beside the batches.
+    pub(crate) fn shipped(&mut self, arrived: &[Arrived], replica: ReplicaId) -> Result<Vec<Step>> {
         let mood = self.for_one(replica)?;
-        self.with_plan(mood, |plan| plan.shipped(path, content, stream, torn))
+        self.with_plan(mood, |plan| arrived.iter().try_for_each(|arrived| plan.shipped(arrived)))
     }
 
     /// Plans paths from the front of `asked`, as many as fit in one batch.

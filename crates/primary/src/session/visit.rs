@@ -8,7 +8,7 @@ use super::comparing::Comparing;
 use super::flight::{Errand, Flight, Left, Patience};
 use super::removals::Removals;
 use super::{Session, Until};
-use crate::chunks::{Parcel, Shipping};
+use crate::chunks::{Arrived, Parcel, Shipping};
 use crate::plan::BULK_CHANGES;
 use crate::planner::Asked;
 use crate::status::ReplicaState;
@@ -39,7 +39,7 @@ const SILENCE_ASK: Duration = Duration::from_secs(20);
 const SILENCE_END: Duration = Duration::from_secs(90);
 
 /// A plan in the making.
-struct Ahead {
+pub(super) struct Ahead {
     paths: Vec<RelPath>,
     plan: AbortOnDropHandle<Result<(Vec<Step>, VecDeque<Asked>)>>,
 }
@@ -69,7 +69,9 @@ pub(super) struct Visit<'a> {
     /// What the comparison under way found to differ.
     pub(super) asked: VecDeque<Asked>,
     /// The next of it, with the planner. Everything that is planned later must be sent later.
-    ahead: Option<Ahead>,
+    pub(super) ahead: Option<Ahead>,
+    /// Large files in the replica's stage, to be used by the next batch.
+    pub(super) arrived: Vec<Arrived>,
     /// What is tried again. Apart from `asked`: a comparison may not wait for retries, which may wait for it.
     pub(super) retries: VecDeque<Asked>,
     /// Paths of outstanding work that is under way, and since when it is known.
@@ -85,6 +87,8 @@ pub(super) struct Visit<'a> {
     pub(super) next_stream: u64,
     /// Whether there may be work that is due.
     pub(super) due: bool,
+    /// Whether it was only looked at for large files, because a plan was being made.
+    passed_over: bool,
     pub(super) outstanding: OutstandingCount,
     pub(super) removals: Removals,
     heard: Instant,
@@ -131,6 +135,7 @@ impl<'a> Visit<'a> {
             next_batch: 1,
             asked: VecDeque::new(),
             ahead: None,
+            arrived: Vec::new(),
             retries: VecDeque::new(),
             busy: HashMap::new(),
             attempts: HashMap::new(),
@@ -141,6 +146,7 @@ impl<'a> Visit<'a> {
             shipping,
             next_stream: 1,
             due: true,
+            passed_over: false,
             outstanding: OutstandingCount::default(),
             removals: Removals::new(),
             heard: Instant::now(),
@@ -191,8 +197,10 @@ impl<'a> Visit<'a> {
     /// Does what can be done without waiting for the replica.
     async fn advance(&mut self) -> Result<()> {
         loop {
-            if self.due && self.retries.is_empty() && self.ahead.is_none() {
+            self.due |= self.passed_over && self.ahead.is_none();
+            if self.due && self.retries.is_empty() {
                 self.due = false;
+                self.passed_over = self.ahead.is_some();
                 self.take_due().await?;
             }
             if self.flights.len() >= FLIGHTS_MAX {
@@ -200,7 +208,12 @@ impl<'a> Visit<'a> {
             }
             // What was planned first goes first.
             if self.ahead.is_some() {
-                self.ship_ahead(Next::Plan).await?;
+                let next = if self.arrived.is_empty() { Next::Plan } else { Next::Wait };
+                self.ship_ahead(next).await?;
+                continue;
+            }
+            if !self.arrived.is_empty() {
+                self.ship_arrived().await?;
                 continue;
             }
             if self.ship_changes().await? || self.ship_asked().await? || self.step_comparison().await? {
@@ -478,7 +491,8 @@ impl<'a> Visit<'a> {
 
     /// Whether nothing is left but what is held.
     async fn is_in_sync(&mut self) -> Result<bool> {
-        let waiting = !self.asked.is_empty() || self.ahead.is_some() || !self.retries.is_empty();
+        let waiting = !self.asked.is_empty() || self.ahead.is_some() || !self.arrived.is_empty();
+        let waiting = waiting || !self.retries.is_empty();
         if self.comparing.is_some() || !self.flights.is_empty() || waiting {
             return Ok(false);
         }

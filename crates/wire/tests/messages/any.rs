@@ -5,7 +5,8 @@ use fulmar_model::{
     ReplicaId, Seq, Term, Timestamp, TreeId, Xattr, XattrDigest, Xattrs,
 };
 use fulmar_wire::{
-    Ancestor, Basis, Content, FromPrimary, FromReplica, Hello, Offer, Operation, Page, Print, Refusal, Segment, Want, Welcome,
+    Ancestor, Basis, Content, FromPrimary, FromReplica, Hello, Offer, Operation, Page, Print, Refusal, Segment, Want,
+    Welcome,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -124,8 +125,11 @@ fn page() -> impl Strategy<Value = Page> {
 }
 
 fn print() -> impl Strategy<Value = Print> {
-    (path(), any::<(u32, u32)>(), option::of(hash()))
-        .prop_map(|(directory, part, fingerprint)| Print { directory, part, fingerprint })
+    (path(), any::<(u32, u32)>(), option::of(hash())).prop_map(|(directory, part, fingerprint)| Print {
+        directory,
+        part,
+        fingerprint,
+    })
 }
 
 pub fn from_primary() -> impl Strategy<Value = FromPrimary> {

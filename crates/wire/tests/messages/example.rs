@@ -6,7 +6,8 @@ use fulmar_model::{
     Seq, Term, Timestamp, TreeId, XattrDigest, Xattrs,
 };
 use fulmar_wire::{
-    Ancestor, Basis, Content, FromPrimary, FromReplica, Hello, Offer, Operation, Page, Print, Refusal, Segment, Want, Welcome,
+    Ancestor, Basis, Content, FromPrimary, FromReplica, Hello, Offer, Operation, Page, Print, Refusal, Segment, Want,
+    Welcome,
 };
 
 fn mtime() -> Timestamp {
