@@ -65,6 +65,17 @@ fn what_cannot_be_a_source_and_replicas_is_refused_before_anything_is_touched() 
         ("one replica twice, spelled differently", |cluster| {
             vec![cluster.source().into(), cluster.replica(0).into(), cluster.path().join("./replica0/").into()]
         }),
+        ("a replica inside another one", |cluster| {
+            vec![cluster.source().into(), cluster.replica(0).into(), cluster.replica(0).join("d/inner").into()]
+        }),
+        ("a replica inside another one by another name", |cluster| {
+            fs::create_dir(cluster.replica(0)).unwrap();
+            symlink(cluster.replica(0), cluster.path().join("alias")).unwrap();
+            vec![cluster.source().into(), cluster.path().join("alias/inner").into(), cluster.replica(0).into()]
+        }),
+        ("a replica inside another one on another host", |cluster| {
+            vec![cluster.source().into(), "host:/srv".into(), "host:/srv//inner".into(), "--rsh".into(), "true".into()]
+        }),
         ("a missing source", |cluster| vec![cluster.path().join("nowhere").into(), cluster.replica(0).into()]),
         ("a file as source", |cluster| vec![cluster.source().join("d/a").into(), cluster.replica(0).into()]),
         ("a file as replica", |cluster| {
@@ -136,6 +147,25 @@ fn a_replica_of_another_source_is_refused_and_stays_as_it_is() {
     assert_refused(&finished, 2);
     assert_eq!(fs::read_to_string(cluster.replica(0).join("d/a")).unwrap(), "1");
     assert!(!cluster.replica(0).join("b").exists());
+}
+
+#[test]
+fn a_replica_inside_one_of_another_source_is_refused_and_nothing_is_touched() {
+    let cluster = cluster();
+    cluster.sync(&[]).expect(0);
+    let other = cluster.path().join("other");
+    fixture::build(&other, &[("b", File("another tree"))]);
+    let before = scene(&cluster);
+    let outer = cluster.replica(0);
+    for inside in [outer.join("new"), outer.join("d"), outer.join("d/new")] {
+        let words = [OsStr::new("sync"), other.as_os_str(), inside.as_os_str()];
+        for more in [&[][..], &["--adopt"], &["--dry-run"]] {
+            let finished = cluster.run(words.into_iter().chain(more.iter().map(OsStr::new)));
+            assert_refused(&finished, 2);
+            finished.expect_error("is inside another replica").expect_error("hint: choose a directory outside");
+            assert_eq!(scene(&cluster), before, "{inside:?} {more:?}: something was created");
+        }
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
         places.push((escape(given.as_bytes()).to_string(), place(given)?));
     }
     refuse_doubles(&places)?;
+    refuse_nested(&places)?;
     let base = state::base(shared)?;
     let local = places.iter().filter_map(|(_, place)| match place {
         Place::Here(path) => Some(path.as_path()),
@@ -170,10 +171,47 @@ fn refuse_doubles(places: &[(String, Place)]) -> Result<()> {
     let mut seen = std::collections::HashMap::new();
     for (name, place) in places {
         if let Some(first) = seen.insert(identity(place), name) {
-            return Err(Failure::usage(format!("{name} and {first} are the same directory")));
+            return Err(
+                Failure::usage(format!("{name} and {first} are the same directory")).hint("name each replica once")
+            );
         }
     }
     Ok(())
+}
+
+/// A replica in another one: each would take the other's files for strays.
+fn refuse_nested(places: &[(String, Place)]) -> Result<()> {
+    let real: Vec<_> = places.iter().map(|(name, place)| (name, host(place), real(place))).collect();
+    for (inner, inner_host, inside) in &real {
+        let holds =
+            |(_, host, path): &&(_, _, PathBuf)| host == inner_host && path != inside && inside.starts_with(path);
+        if let Some((outer, _, _)) = real.iter().find(holds) {
+            return Err(Failure::usage(format!("the replica {inner} is inside the replica {outer}"))
+                .hint("choose a directory outside the source and outside of every other replica"));
+        }
+    }
+    Ok(())
+}
+
+fn host(place: &Place) -> Option<(&OsStr, Option<u16>)> {
+    match place {
+        Place::Here(_) => None,
+        Place::There { host, port, .. } => Some((host, *port)),
+    }
+}
+
+/// The path behind symlinks as far as it exists; of other hosts, the path as typed.
+fn real(place: &Place) -> PathBuf {
+    match place {
+        Place::Here(path) => {
+            let there = path.ancestors().find_map(|above| Some((above, std::fs::canonicalize(above).ok()?)));
+            match there {
+                Some((above, real)) => real.join(path.strip_prefix(above).unwrap_or(Path::new(""))),
+                None => path.clone(),
+            }
+        }
+        Place::There { path, .. } => PathBuf::from(path),
+    }
 }
 
 /// The failure of a primary, or of one replica, for a person.
@@ -186,7 +224,9 @@ pub fn explain(name: Option<&str>, error: Error) -> Failure {
                 "choose another directory; if the source has moved, remove .fulmar/identity there and add --adopt"
                     .to_owned(),
             ),
-            Refusal::Nested => Some("choose a directory outside the source".to_owned()),
+            Refusal::Nested => {
+                Some("choose a directory outside the source and outside of every other replica".to_owned())
+            }
             Refusal::Busy => Some("wait until it has ended, or end it".to_owned()),
             Refusal::OldTerm | Refusal::Unusable => None,
         },
