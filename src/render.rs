@@ -12,6 +12,8 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
+/// Held paths of one replica that are named to people.
+pub const HELD_SHOWN: usize = 10;
 /// How often progress is drawn.
 const DRAW: Duration = Duration::from_millis(100);
 
@@ -117,11 +119,15 @@ fn table(out: &mut impl Write, tree: &Tree) -> std::io::Result<()> {
         if let Some(error) = &replica.error {
             writeln!(out, "    {error}")?;
         }
-        for held in replica.held_paths.iter().take(10) {
+        for held in replica.held_paths.iter().take(HELD_SHOWN) {
             writeln!(out, "    held: {}: {}", held.path, held.reason)?;
         }
-        if replica.held > 10 {
-            writeln!(out, "    and {} more (fulmar status --json lists the first hundred)", replica.held - 10)?;
+        if replica.held > HELD_SHOWN as u64 {
+            writeln!(
+                out,
+                "    and {} more (fulmar status --json lists the first hundred)",
+                replica.held - HELD_SHOWN as u64
+            )?;
         }
         if !replica.owners && replica.replica_id.is_some() {
             writeln!(out, "    owner and group are not kept: the replica does not run as root")?;

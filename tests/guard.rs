@@ -49,7 +49,9 @@ fn an_emptied_source_deletes_nothing_until_it_is_approved() {
     cluster.sync(&[]).expect(0);
     empty(cluster.source());
     for _ in 0..2 {
-        cluster.sync(&[]).expect(1).expect_error("--approve-removals");
+        let finished = cluster.sync(&[]);
+        finished.expect(1).expect_error("--approve-removals").expect_error(" more (--json lists the first hundred)");
+        assert_eq!(finished.stderr.matches("  held: ").count(), 10, "{finished}");
         assert_eq!(files(&cluster.replica(0)), FILES);
     }
     cluster.sync(&["--approve-removals"]).expect(0);

@@ -1,7 +1,7 @@
 //! `fulmar sync`: bringing replicas up to date once. What arrives, what stays untouched, and what happens to what others
 //! did to a replica.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use fulmar_testkit::fixture::Node::{Dir, File, Link, Same};
-use fulmar_testkit::{Cluster, Life, Rsh, fixture, fresh_seed, need, oracle, until};
+use fulmar_testkit::{Cluster, Life, Rsh, Running, fixture, fresh_seed, need, oracle, until};
 use rustix::fs::{Mode, OFlags};
 
 fn cluster() -> Cluster {
@@ -460,6 +460,29 @@ fn what_goes_to_another_host_is_compressed_where_it_shrinks() {
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
     let count = sent("random", &random);
     assert!(count * 100 < random.len() as u64 * 101, "{count} bytes for {}", random.len());
+}
+
+#[test]
+fn a_sync_that_is_told_to_end_calls_nothing_in_sync() {
+    for end in [Running::interrupt, Running::terminate] {
+        let cluster = cluster();
+        fixture::build(cluster.source(), &[("a", File("1"))]);
+        fs::write(cluster.source().join("large"), fulmar_testkit::Random::new(6).bytes(20 << 20)).unwrap();
+        let rsh = cluster.rsh("rsh");
+        let mut far = OsString::from("host:");
+        far.push(cluster.replica(0));
+        let words = ["sync".as_ref(), cluster.source().as_os_str(), &far, "--bwlimit".as_ref(), "200k".as_ref()];
+        let (command, state) = (rsh.command(), cluster.state());
+        let options = ["--rsh".as_ref(), command.as_os_str(), "--state-dir".as_ref(), state.as_os_str()];
+        let running = cluster.binary().start(&cluster.path().join("logs"), words.iter().chain(&options));
+        until(Duration::from_secs(60), "what is small arrives", || {
+            fs::read(cluster.replica(0).join("a")).map(drop).map_err(|error| format!("{error}\n{}", running.log()))
+        });
+        end(&running);
+        let finished = running.finish(Duration::from_secs(60));
+        finished.expect(3).expect_error("error: interrupted").expect_error("hint: the same command goes on");
+        finished.expect_error(": NOT in sync");
+    }
 }
 
 #[test]
