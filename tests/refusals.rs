@@ -169,6 +169,27 @@ fn a_replica_inside_one_of_another_source_is_refused_and_nothing_is_touched() {
 }
 
 #[test]
+fn state_of_a_newer_program_is_refused_with_what_to_do_and_left_as_it_is() {
+    for name in ["queue.db", "catalog.db"] {
+        let cluster = cluster();
+        cluster.sync(&[]).expect(0);
+        let files = walkdir::WalkDir::new(cluster.state()).into_iter().filter_map(Result::ok);
+        let file = files.map(walkdir::DirEntry::into_path).find(|path| path.ends_with(name)).unwrap();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/store/v1").join(name);
+        let mut bytes = fs::read(golden).unwrap();
+        // The user version in the header of a SQLite file.
+        bytes[60..64].copy_from_slice(&99u32.to_be_bytes());
+        fs::write(&file, &bytes).unwrap();
+        drop(fs::remove_file(file.with_extension("db-wal")));
+        let finished = cluster.sync(&[]);
+        assert_refused(&finished, 3);
+        let hint = format!("mv {0} {0}.newer", file.display());
+        finished.expect_error("has layout 99, this version knows layouts up to 1").expect_error(&hint);
+        assert!(fs::read(&file).unwrap() == bytes, "{name} was written");
+    }
+}
+
+#[test]
 fn a_remote_shell_that_fails_is_a_failure_that_names_the_replica() {
     let cluster = cluster();
     let far = format!("host:{}", cluster.replica(0).display());
@@ -251,17 +272,20 @@ fn a_question_about_what_is_not_followed_says_so_and_names_what_is() {
     let asking = ["status", "wait", "approve"];
     for command in asking.map(OsStr::new) {
         let nothing = format!("error: no fulmar follow is running (looked in {})\n", state.display());
-        let start = "hint: start one: fulmar follow SOURCE REPLICA\n";
+        let found = format!("--state-dir {}", state.display());
+        let start = &format!("hint: start one: fulmar follow SOURCE REPLICA {found}\n");
         assert_eq!(said(&cluster, 3, &[command]), nothing + start);
         let not_followed = |path: &str| format!("error: {path} is not followed (looked in {})\n", state.display());
         assert_eq!(said(&cluster, 3, &[command, "/no/such".as_ref()]), not_followed("/no/such") + start);
-        let start = format!("hint: start it: fulmar follow {source} REPLICA\n");
+        let start = format!("hint: start it: fulmar follow {source} REPLICA {found}\n");
         assert_eq!(said(&cluster, 3, &[command, source.as_ref()]), not_followed(source) + &start);
     }
+    let found = format!("--state-dir {}", state.display());
     let follow = cluster.follow(&[]);
+    assert!(follow.log().ends_with(&format!("look with: fulmar status {source} {found}\n")), "{}", follow.log());
     for command in asking {
         let hint = said(&cluster, 3, &[command.as_ref(), cluster.source().join("d").as_os_str()]);
-        assert!(hint.ends_with(&format!("hint: this one is: fulmar {command} {source}\n")), "{hint}");
+        assert!(hint.ends_with(&format!("hint: this one is: fulmar {command} {source} {found}\n")), "{hint}");
     }
     assert_eq!(said(&cluster, 0, &["approve".as_ref()]), "no removals were held back\n");
     let other = cluster.path().join("other");
@@ -282,9 +306,10 @@ fn a_question_about_what_is_not_followed_says_so_and_names_what_is() {
     });
     for command in ["wait", "approve"] {
         let hint = said(&cluster, 2, &[command.as_ref()]);
-        assert!(hint.ends_with(&format!("hint: name one of them: fulmar {command} {}\n", other.display())), "{hint}");
+        let wanted = format!("hint: name one of them: fulmar {command} {} {found}\n", other.display());
+        assert!(hint.ends_with(&wanted), "{hint}");
         let hint = said(&cluster, 3, &[command.as_ref(), "/no/such".as_ref()]);
-        assert!(hint.ends_with("hint: list what is followed: fulmar status\n"), "{hint}");
+        assert!(hint.ends_with(&format!("hint: list what is followed: fulmar status {found}\n")), "{hint}");
     }
     second.stop();
     follow.stop();
