@@ -107,7 +107,12 @@ fn table(out: &mut impl Write, tree: &Tree, shared: &Shared) -> std::io::Result<
     if let Some(reason) = &tree.guard.reason {
         writeln!(out, "  REMOVALS ARE HELD BACK: {reason}")?;
         let approve = command(shared, &format!("approve {}", pasted(&tree.source)));
-        writeln!(out, "  hint: if that is meant: {approve}")?;
+        match tree.guard.cause.as_deref() {
+            Some("source_gone") => {
+                writeln!(out, "  hint: put it back in its place, or mount it: that needs no approval")?
+            }
+            _ => writeln!(out, "  hint: if that is meant: {approve}")?,
+        }
     }
     let width = tree.replicas.iter().map(|replica| replica.name.chars().count()).max().unwrap_or(0).max(7);
     writeln!(out, "  {:width$}  {:10} {:>8} {:>8} {:>6} {:>6}", "REPLICA", "STATE", "LAG", "BACKLOG", "HELD", "DRIFT")?;

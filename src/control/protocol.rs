@@ -1,7 +1,7 @@
 //! What is asked and answered. Fields are added, never changed; `version` grows when an old client could misunderstand.
 
 use crate::state::shown;
-use fulmar_primary::{GuardState, HeldPath, ReplicaStatus, TreeStatus};
+use fulmar_primary::{GuardState, HeldPath, ReplicaStatus, TreeStatus, Trip};
 use serde::{Deserialize, Serialize};
 
 /// Of this protocol.
@@ -100,6 +100,9 @@ pub struct Guard {
     pub state: String,
     /// Why it tripped.
     pub reason: Option<String>,
+    /// The same as a word for programs: `source_gone`, `source_empty`, `source_replaced` or `wave`.
+    #[serde(default)]
+    pub cause: Option<String>,
 }
 
 /// Coverage of the source.
@@ -198,15 +201,25 @@ impl From<&ReplicaStatus> for Replica {
 
 impl From<&TreeStatus> for Tree {
     fn from(status: &TreeStatus) -> Self {
-        let (state, reason) = match status.guard {
+        let (state, trip) = match status.guard {
             GuardState::Clear => ("ok", None),
-            GuardState::Tripped(why) => ("tripped", Some(why.to_string())),
+            GuardState::Tripped(why) => ("tripped", Some(why)),
         };
+        let cause = trip.map(|why| match why {
+            Trip::SourceGone => "source_gone",
+            Trip::SourceEmpty => "source_empty",
+            Trip::SourceReplaced => "source_replaced",
+            Trip::Wave { .. } => "wave",
+        });
         Self {
             source: shown(&status.source),
             tree_id: status.tree.to_string(),
             phase: if status.scanning { "scanning" } else { "following" }.to_owned(),
-            guard: Guard { state: state.to_owned(), reason },
+            guard: Guard {
+                state: state.to_owned(),
+                reason: trip.map(|why| why.to_string()),
+                cause: cause.map(str::to_owned),
+            },
             watch: status.watch.map(|watch| Watch {
                 directories: watch.known,
                 watched: watch.watched,

@@ -4,7 +4,6 @@
 //! Plans made for everyone are kept for a while, by the position they start at: replicas that keep up share them. A
 //! replica that is further behind gets plans of its own from the rows of the queue.
 
-use crate::Result;
 use crate::capture::advance;
 use crate::clock::Clock;
 use crate::guard::{Guard, GuardState, Trip, Whose};
@@ -13,6 +12,7 @@ use crate::plan::{BATCH_CHANGES, Have, Mood, NAMES_MAX, Plan, Planned};
 use crate::prepare::Content;
 use crate::rescan::Rescans;
 use crate::step::{Action, Batch, Step};
+use crate::{Error, Result};
 use fulmar_model::{Change, Filter, RelPath, ReplicaId, Scope, Seq};
 use fulmar_store::{Catalog, NewChange, Outstanding, Queue, Unfinished, Work};
 use fulmar_tree::{Names, Tree};
@@ -330,13 +330,18 @@ impl Planner {
 
     /// A person approves what is held back: that, and no more. Gives the number of removals.
     pub(crate) fn approve(&mut self) -> Result<u64> {
+        // Nobody can mean what cannot be looked at, and what is to go is not known before it is back.
+        if self.tree.is_none() {
+            return Err(Error::SourceGone);
+        }
         let (held, replicas) = self
             .queue
             .ask_blocking(|queue| Ok::<_, fulmar_store::Error>((queue.approve()?, queue.replicas()?.len() as u64)))??;
         // Part of the wave may not have been planned yet, and so not been held: the same number once more for each.
         let known = match self.guard.state() {
             GuardState::Tripped(Trip::Wave { removals, .. }) => removals,
-            GuardState::Tripped(_) => self.catalog.count()?,
+            // The root stays.
+            GuardState::Tripped(_) => self.catalog.count()?.saturating_sub(1),
             GuardState::Clear => 0,
         };
         self.guard.approve(known.saturating_mul(replicas), (self.clock)());
