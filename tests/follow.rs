@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -481,6 +482,8 @@ fn the_control_socket_answers_what_it_cannot_understand_and_goes_on() {
     let follow = cluster.follow(&[]);
     let sockets = walkdir::WalkDir::new(cluster.state()).into_iter().filter_map(Result::ok);
     let socket = sockets.map(walkdir::DirEntry::into_path).find(|path| path.ends_with("control.sock")).unwrap();
+    let mode = fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "whoever connects may read names and approve removals");
     let mut to = std::os::unix::net::UnixStream::connect(socket).unwrap();
     let mut from = BufReader::new(to.try_clone().unwrap()).lines();
     let mut ask = |request: &[u8]| {

@@ -245,6 +245,21 @@ fn a_far_end_that_is_no_fulmar_is_an_error_and_never_a_panic_or_a_long_wait() {
 }
 
 #[test]
+fn a_far_end_of_another_version_is_an_error_that_names_both() {
+    for version in [0u8, 9] {
+        let cluster = cluster();
+        let preface = format!("\\000fulmar\\n\\000\\00{version}\\000\\00{version}") + &"\\000".repeat(12);
+        let script = format!("printf '{}'; cat >/dev/null", preface.replace("009", "011"));
+        let rsh = Rsh::script(&cluster.path().join("rsh"), &script);
+        let far = format!("host:{}", cluster.replica(0).display());
+        let finished = cluster.sync_to(&[OsStr::new(&far)], &["--rsh", rsh.command().to_str().unwrap()]);
+        assert_refused(&finished, 3);
+        finished.expect_error(&format!("this side speaks 1 to 1, the other side {version} to {version}"));
+        finished.expect_error("hint: install the same version on both hosts");
+    }
+}
+
+#[test]
 fn hostile_names_are_escaped_wherever_they_are_printed() {
     let cluster = cluster();
     let name = "evil\u{1b}[2J\nerror: forged";

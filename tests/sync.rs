@@ -112,6 +112,35 @@ fn a_lost_state_directory_costs_a_comparison_and_nothing_else() {
 }
 
 #[test]
+fn damaged_databases_cost_a_comparison_and_need_nobody() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::everything(cluster.source());
+    cluster.sync(&[]).expect(0);
+    let walk = [cluster.state(), cluster.replica(0).join(".fulmar")].map(walkdir::WalkDir::new).into_iter().flatten();
+    let files = walk.filter_map(|entry| Some(entry.ok()?.into_path()));
+    let files: Vec<_> = files.filter(|path| path.extension() == Some(OsStr::new("db"))).collect();
+    assert_eq!(files.len(), 3, "{files:?}");
+    for (number, file) in files.iter().enumerate() {
+        fs::write(file, fulmar_testkit::Random::new(7).bytes(20_000)).unwrap();
+        // What is left of it in its log would cure it.
+        drop(fs::remove_file(file.with_extension("db-wal")));
+        // Without its store a replica cannot know whose a version is that the source has no more.
+        if !file.ends_with("store.db") {
+            fs::write(cluster.source().join("small"), number.to_string()).unwrap();
+        }
+        // At the start of either command.
+        let command = if number % 2 == 0 { cluster.sync(&[]) } else { cluster.follow(&[]).stop() };
+        command.expect(0).expect_error("database rebuilt");
+        cluster.sync(&[]).expect(0);
+        oracle::assert_equal(cluster.source(), &cluster.replica(0));
+    }
+    assert_eq!(quarantined_contents(&cluster.replica(0)), Vec::<String>::new(), "nothing was taken for foreign");
+}
+
+#[test]
 fn a_directory_that_was_never_a_replica_is_refused_without_adopt() {
     let cluster = cluster();
     fixture::build(cluster.source(), &[("a", File("source"))]);
@@ -483,6 +512,42 @@ fn a_sync_that_is_told_to_end_calls_nothing_in_sync() {
         finished.expect(3).expect_error("error: interrupted").expect_error("hint: the same command goes on");
         finished.expect_error(": NOT in sync");
     }
+}
+
+#[test]
+fn every_durability_brings_the_same_tree() {
+    if !need("rsync") {
+        return;
+    }
+    for durability in ["batch", "each", "none"] {
+        let cluster = cluster();
+        fixture::everything(cluster.source());
+        cluster.sync(&["--durability", durability]).expect(0);
+        oracle::assert_equal(cluster.source(), &cluster.replica(0));
+        let follow = cluster.follow(&["--durability", durability]);
+        fs::write(cluster.source().join("small"), durability).unwrap();
+        cluster.assert_in_sync(1);
+        follow.stop();
+    }
+}
+
+#[test]
+fn progress_is_drawn_on_a_terminal_and_told_in_lines_elsewhere_when_asked_for() {
+    let cluster = cluster();
+    fixture::everything(cluster.source());
+    let asked = cluster.sync(&["--progress"]);
+    asked.expect(0).expect_error(" entries compared, ");
+    let silent = cluster.sync(&[]);
+    assert!(!silent.expect(0).stderr.contains("compared"), "{silent}");
+    if !need("script") {
+        return;
+    }
+    let words = [cluster.source(), &cluster.replica(1)].map(|path| path.to_str().unwrap().to_owned()).join(" ");
+    let line = format!("{} sync {words} --state-dir {}", cluster.binary().path().display(), cluster.state().display());
+    let terminal = Command::new("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
+    let drawn = String::from_utf8_lossy(&terminal.stdout);
+    assert!(terminal.status.success() && drawn.contains(" entries compared, "), "{drawn}");
+    assert!(drawn.contains("\u{1b}["), "it is drawn in place\n{drawn}");
 }
 
 #[test]
