@@ -109,6 +109,7 @@ fn what_cannot_be_a_source_and_replicas_is_refused_before_anything_is_touched() 
         let finished = cluster.run([OsString::from("sync")].into_iter().chain(arguments));
         eprintln!("{what}: {}", finished.stderr.trim());
         assert_refused(&finished, 2);
+        finished.expect_error("\nhint: ");
         assert_eq!(scene(&cluster), before, "{what}: something was created");
     }
 }
