@@ -257,6 +257,12 @@ pub fn explain(name: Option<&str>, error: Error) -> Failure {
         Error::Store(fulmar_store::Error::Locked { path }) => {
             Some(format!("see who has it: fuser -v {}", pasted(&state::shown(path))))
         }
+        Error::Store(fulmar_store::Error::Access { path, .. }) => {
+            let path = pasted(&state::shown(path));
+            Some(format!(
+                "is there room, and does the disk work? look with: df -h {path}; another place: --state-dir DIR"
+            ))
+        }
         Error::Watch(fulmar_watch::Error::Instance(_)) => {
             Some("sysctl -w fs.inotify.max_user_instances=1024; or more open files: ulimit -n 65536".to_owned())
         }
