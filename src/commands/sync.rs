@@ -17,7 +17,8 @@ pub async fn run(args: SyncArgs) -> Result {
     settings.approve_removals = args.approve_removals;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-    let (would, mut planned) = tokio::sync::mpsc::unbounded_channel();
+    // Full: who reads is slower than who compares, which waits.
+    let (would, mut planned) = tokio::sync::mpsc::channel(1024);
     let would = args.dry_run.then_some(would);
     let (primary, mut sessions) = Primary::start(settings, would).await.map_err(|error| explain(None, error))?;
     let json = args.json;

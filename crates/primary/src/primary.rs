@@ -115,7 +115,7 @@ impl Primary {
     /// Errors leave nothing running. A damaged database is set aside and built anew.
     pub async fn start(
         settings: Settings,
-        would: Option<mpsc::UnboundedSender<(&'static str, RelPath)>>,
+        would: Option<mpsc::Sender<(&'static str, RelPath)>>,
     ) -> Result<(Self, Sessions)> {
         let end = CancellationToken::new();
         let opening = settings.clone();

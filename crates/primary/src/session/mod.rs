@@ -78,7 +78,7 @@ pub(crate) struct Session {
     /// Bumped whenever something was acknowledged.
     pub(crate) progress: watch::Sender<u64>,
     /// Told what a dry run would do.
-    pub(crate) would: Option<mpsc::UnboundedSender<(&'static str, RelPath)>>,
+    pub(crate) would: Option<mpsc::Sender<(&'static str, RelPath)>>,
     pub(crate) end: CancellationToken,
     pub(crate) clock: Clock,
     /// How long a file may keep changing before a torn version of it is shipped.

@@ -301,9 +301,9 @@ impl<'a> Visit<'a> {
                 }
                 if let Action::Operate { word, .. } = &step.action {
                     // Nobody listening is no reason to stop.
-                    let _ = would.send((word, step.path));
+                    let _ = would.send((word, step.path)).await;
                 } else if matches!(step.action, Action::Large) {
-                    let _ = would.send(("put", step.path));
+                    let _ = would.send(("put", step.path)).await;
                 }
             }
             return Ok(());
