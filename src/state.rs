@@ -36,7 +36,11 @@ pub fn pasted(shown: &str) -> String {
 /// A command to paste: `fulmar WORDS...`, with the options that let it find the same state and socket.
 pub fn command(shared: &Shared, words: &str) -> String {
     let option = |name: &str, value: &Option<PathBuf>| match value {
-        Some(path) => format!(" {name} {}", pasted(&shown(path))),
+        // It may be pasted elsewhere.
+        Some(path) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            format!(" {name} {}", pasted(&shown(&path)))
+        }
         None => String::new(),
     };
     let (state, control) = (option("--state-dir", &shared.state_dir), option("--control", &shared.control));
