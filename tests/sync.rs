@@ -374,6 +374,26 @@ fn a_dry_run_creates_and_changes_nothing() {
 }
 
 #[test]
+fn a_dry_run_for_two_replicas_says_whose_each_operation_is() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1"))]);
+    cluster.sync(&[]).expect(0);
+    fixture::build(cluster.source(), &[("b", File("2"))]);
+    let (known, other) = (cluster.replica(0), cluster.replica(1));
+    let dry = |more: &[&str]| {
+        let finished = cluster.sync_to(&[known.as_os_str(), other.as_os_str()], &[&["--dry-run"], more].concat());
+        finished.expect(1);
+        let mut lines: Vec<_> =
+            finished.stdout.lines().map(str::to_owned).filter(|line| !line.ends_with(": .")).collect();
+        lines.sort();
+        lines
+    };
+    let line = |replica: &Path, path: &str| format!("put       {}: {path}", replica.display());
+    assert_eq!(dry(&[]), [line(&known, "b"), line(&other, "a"), line(&other, "b")]);
+    assert!(dry(&["--json"]).iter().all(|line| line.contains(r#""replica":""#)));
+}
+
+#[test]
 fn a_dry_run_that_keeps_names_no_removals() {
     let cluster = cluster();
     fixture::build(cluster.source(), &[("a", File("1")), ("gone", File("2"))]);

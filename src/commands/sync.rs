@@ -5,7 +5,7 @@ use crate::commands::replicas::{explain, settings};
 use crate::control::Tree;
 use crate::exit::{Exit, Failure, Result};
 use crate::render::{self, HELD_SHOWN, Progress, Reader, say};
-use fulmar_primary::{GuardState, Mode, Primary};
+use fulmar_primary::{GuardState, Mode, Primary, Would};
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,15 +21,17 @@ pub async fn run(args: SyncArgs) -> Result {
     let (would, mut planned) = tokio::sync::mpsc::channel(1024);
     let would = args.dry_run.then_some(would);
     let (primary, mut sessions) = Primary::start(settings, would).await.map_err(|error| explain(None, error))?;
-    let json = args.json;
+    let (json, several) = (args.json, args.trees.replica.len() > 1);
     let printer = tokio::spawn(async move {
         let mut count = 0u64;
         let mut reader = Ok(Reader::There);
-        while let Some((word, path)) = planned.recv().await {
+        while let Some(Would { replica, operation, path }) = planned.recv().await {
             if matches!(reader, Ok(Reader::There)) {
-                reader = match json {
-                    true => render::data(serde_json::json!({ "would": word, "path": path.to_string() })),
-                    false => render::data(format_args!("{word:9} {path}")),
+                let line = serde_json::json!({ "would": operation, "path": path.to_string(), "replica": replica });
+                reader = match (json, several) {
+                    (true, _) => render::data(line),
+                    (false, true) => render::data(format_args!("{operation:9} {replica}: {path}")),
+                    (false, false) => render::data(format_args!("{operation:9} {path}")),
                 };
             }
             count += 1;

@@ -13,7 +13,7 @@ use crate::plan::BULK_CHANGES;
 use crate::planner::Asked;
 use crate::status::ReplicaState;
 use crate::step::{Action, Step};
-use crate::{Error, Result};
+use crate::{Error, Result, Would};
 use fulmar_link::{Lane, Link, Receiver, Sender};
 use fulmar_model::{DeletePolicy, RelPath, ReplicaId, Seq};
 use fulmar_store::{Ack, Outstanding, OutstandingCount, Work};
@@ -295,15 +295,17 @@ impl<'a> Visit<'a> {
 
     pub(super) async fn send(&mut self, steps: Vec<Step>, errand: Errand) -> Result<()> {
         if let Some(would) = &self.session.would {
+            let name = &self.session.endpoint.name;
+            let tell = |operation, path| Would { replica: name.clone(), operation, path };
             for step in steps {
                 if step.removes && self.session.hello.delete == DeletePolicy::Keep {
                     continue;
                 }
                 if let Action::Operate { word, .. } = &step.action {
                     // Nobody listening is no reason to stop.
-                    let _ = would.send((word, step.path)).await;
+                    let _ = would.send(tell(word, step.path)).await;
                 } else if matches!(step.action, Action::Large) {
-                    let _ = would.send(("put", step.path)).await;
+                    let _ = would.send(tell("put", step.path)).await;
                 }
             }
             return Ok(());
