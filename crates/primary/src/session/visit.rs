@@ -551,8 +551,12 @@ async fn resume(session: &Session, welcome: &Welcome) -> Result<Seq> {
             }
             // What is queued up to here was noticed before the comparison looks: it is covered.
             let start = queue.last();
+            // It takes the place of what was to be done, and is as old as that: who waits for that waits for this.
+            let behind = known.cursor.map(|cursor| queue.backlog(cursor)).transpose()?.and_then(|rows| rows.oldest_ms);
+            let left = queue.outstanding_since(replica)?;
+            let since = [behind, left].into_iter().flatten().fold(now, i64::min);
             queue.reset_cursor(replica)?;
-            let whole = Left::new(Work::Compare, 0).at(RelPath::root(), now);
+            let whole = Left::new(Work::Compare, 0).at(RelPath::root(), since);
             queue.acknowledge(replica, Ack { cursor: Some(start), add: &[whole], ..Ack::default() })?;
             Ok::<_, fulmar_store::Error>(start)
         })
