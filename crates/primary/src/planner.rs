@@ -287,9 +287,14 @@ impl Planner {
     /// Trips the guard when the source is empty and was not. (That it is gone, or another, is noticed by the primary.)
     fn check_source(&mut self) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        let empty = match tree.root().names_if_few()? {
-            Names::All(names) => names.iter().all(|name| self.filter.excludes_here(&RelPath::root().join(name), false)),
-            Names::TooMany(_) => false,
+        let empty = match tree.root().names_if_few() {
+            // What it holds cannot be told: each path that changes is held for the same reason.
+            Err(error) if !error.is_gone() => return Ok(()),
+            Err(error) => return Err(error.into()),
+            Ok(Names::All(names)) => {
+                names.iter().all(|name| self.filter.excludes_here(&RelPath::root().join(name), false))
+            }
+            Ok(Names::TooMany(_)) => false,
         };
         if empty && self.catalog.count_below(&RelPath::root(), 2)? > 1 {
             self.trip(Trip::SourceEmpty)?;
