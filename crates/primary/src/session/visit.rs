@@ -13,7 +13,7 @@ use crate::plan::BULK_CHANGES;
 use crate::planner::Asked;
 use crate::status::ReplicaState;
 use crate::step::{Action, Step};
-use crate::{Error, Result};
+use crate::{Error, Result, Would};
 use fulmar_link::{Lane, Link, Receiver, Sender};
 use fulmar_model::{DeletePolicy, RelPath, ReplicaId, Seq};
 use fulmar_store::{Ack, Outstanding, OutstandingCount, Work};
@@ -311,15 +311,17 @@ impl<'a> Visit<'a> {
 
     pub(super) async fn send(&mut self, steps: Vec<Step>, errand: Errand) -> Result<()> {
         if let Some(would) = &self.session.would {
+            let name = &self.session.endpoint.name;
+            let tell = |operation, path| Would { replica: name.clone(), operation, path };
             for step in steps {
                 if step.removes && self.session.hello.delete == DeletePolicy::Keep {
                     continue;
                 }
                 if let Action::Operate { word, .. } = &step.action {
                     // Nobody listening is no reason to stop.
-                    let _ = would.send((word, step.path));
+                    let _ = would.send(tell(word, step.path)).await;
                 } else if matches!(step.action, Action::Large) {
-                    let _ = would.send(("put", step.path));
+                    let _ = would.send(tell("put", step.path)).await;
                 }
             }
             return Ok(());
@@ -568,8 +570,12 @@ async fn resume(session: &Session, welcome: &Welcome) -> Result<Seq> {
             }
             // What is queued up to here was noticed before the comparison looks: it is covered.
             let start = queue.last();
+            // It takes the place of what was to be done, and is as old as that: who waits for that waits for this.
+            let behind = known.cursor.map(|cursor| queue.backlog(cursor)).transpose()?.and_then(|rows| rows.oldest_ms);
+            let left = queue.outstanding_since(replica)?;
+            let since = [behind, left].into_iter().flatten().fold(now, i64::min);
             queue.reset_cursor(replica)?;
-            let whole = Left::new(Work::Compare, 0).at(RelPath::root(), now);
+            let whole = Left::new(Work::Compare, 0).at(RelPath::root(), since);
             queue.acknowledge(replica, Ack { cursor: Some(start), add: &[whole], ..Ack::default() })?;
             Ok::<_, fulmar_store::Error>(start)
         })
