@@ -350,6 +350,7 @@ fn a_replica_that_was_away_comes_back_and_holds_nobody_up() {
     rsh.refuse();
     assert_eq!(rsh.kill_far_ends(), 1);
     cluster.until_status(1, "the replica is away", |status| status["state"] == "away");
+    cluster.run([OsStr::new("status"), cluster.source().as_os_str()]).expect(1);
     life.run(150);
     fs::write(cluster.source().join("marker"), "while it was away").unwrap();
     cluster.until_status(1, "the backlog grows and ages", |status| {

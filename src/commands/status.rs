@@ -1,14 +1,15 @@
 //! `fulmar status`: what a running `follow` says of its replicas.
 
 use crate::cli::StatusArgs;
-use crate::control::{Answer, Command, Status, VERSION, ask};
+use crate::control::{Answer, Command, Replica, Status, Tree, VERSION, ask};
 use crate::exit::{Exit, Failure, Result};
 use crate::render::{self, Reader};
 use crate::state;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Prints a table or JSON; exit code 1 when something is held or removals wait for approval.
+/// Prints a table or JSON; exit code 1 when something is held, a replica is away or removals wait for
+/// approval.
 pub fn run(args: &StatusArgs) -> Result {
     loop {
         let status = gather(args)?;
@@ -17,8 +18,9 @@ pub fn run(args: &StatusArgs) -> Result {
             false => render::status(&status, &args.shared)?,
         };
         if !args.watch || reader == Reader::Gone {
-            let held = |tree: &crate::control::Tree| tree.replicas.iter().any(|replica| replica.held > 0);
-            let bad = status.trees.iter().any(|tree| held(tree) || tree.guard.reason.is_some());
+            let lacks = |replica: &Replica| replica.held > 0 || replica.state == "away";
+            let lacks = |tree: &Tree| tree.guard.reason.is_some() || tree.replicas.iter().any(lacks);
+            let bad = status.trees.iter().any(lacks);
             return Ok(if bad { Exit::Differs } else { Exit::Done });
         }
         std::thread::sleep(Duration::from_secs(1));

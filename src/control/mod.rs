@@ -6,5 +6,5 @@ mod protocol;
 mod server;
 
 pub use client::{ask, listens};
-pub use protocol::{Answer, Command, Status, Tree, VERSION};
+pub use protocol::{Answer, Command, Replica, Status, Tree, VERSION};
 pub use server::serve;

@@ -24,7 +24,7 @@ use fulmar_model::{Filter, Seq};
 use fulmar_store::Queue;
 use fulmar_wire::Hello;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -93,6 +93,7 @@ impl Session {
         let mut pause = PAUSE_MIN;
         let (mut welcomed, mut known) = (false, false);
         loop {
+            let began = Instant::now();
             let visit = async {
                 let link = self.connect().await?;
                 visit::Visit::open(&mut self, link, &mut welcomed).await
@@ -111,7 +112,8 @@ impl Session {
             if self.until == Until::InSync || hopeless || matches!(error, Error::Store(_) | Error::Gone) {
                 return Err(error);
             }
-            if std::mem::take(&mut welcomed) {
+            // One that fails as soon as it is reached is in trouble; one that has served for a while was only interrupted.
+            if std::mem::take(&mut welcomed) && began.elapsed() > pause {
                 pause = PAUSE_MIN;
             }
             let text = chain(&error);
