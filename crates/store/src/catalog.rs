@@ -8,11 +8,11 @@
 //! Calls outside `begin` and `commit` are transactions of their own. After an error inside one, roll back: SQLite may
 //! already have, and whatever is tried next is refused until `rollback` was called.
 
-use crate::column::{self, bits};
+use crate::column::{self, bits, record_columns};
 use crate::error::{At, Error, Result};
 use crate::open::{self, Opened, Sync};
 use crate::reader::{CatalogReader, row_dir};
-use crate::record::{self, record_columns, record_excluded};
+use crate::record::{self, Columns};
 use crate::schema::{self, Layout};
 use fulmar_model::{Kind, Record, RelPath, Timestamp};
 use rusqlite::{Connection, params};
@@ -120,10 +120,24 @@ impl Catalog {
     /// the number of rows.
     pub fn touch_inode(&mut self, inode: u64, ctime: Timestamp, links: u32) -> Result<u64> {
         self.write(|_, connection| {
-            let rows = connection
-                .prepare_cached("UPDATE nodes SET ctime = ?2, ctime_ns = ?3, links = ?4 WHERE inode = ?1")?
-                .execute(params![bits(inode), ctime.seconds, ctime.nanos, links])?;
-            Ok(rows_of(rows))
+            let mut touched = 0;
+            // One row at a time, by key: the names of an inode may be many, and what is updated must not be walked along.
+            let mut next = connection.prepare_cached(concat!(
+                "SELECT parent, name, dir, ",
+                record_columns!(),
+                " FROM nodes WHERE inode = ?1 AND (parent, name) > (?2, ?3) ORDER BY parent, name LIMIT 1"
+            ))?;
+            let mut at: (i64, Box<[u8]>) = (i64::MIN, Box::default());
+            loop {
+                let mut rows = next.query(params![bits(inode), at.0, at.1])?;
+                let Some(row) = rows.next()? else { return Ok(touched) };
+                let (dir, mut record): (Option<i64>, _) = (row.get(2)?, column::record(row, 3)?);
+                at = (row.get(0)?, column::blob(row, 1)?.into());
+                drop(rows);
+                (record.stat.ctime, record.stat.links) = (ctime, links);
+                upsert(connection, at.0, &at.1, dir, &record)?;
+                touched += 1;
+            }
         })
     }
 
@@ -286,17 +300,19 @@ fn upsert(
     dir: Option<i64>,
     record: &Record,
 ) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(concat!(
-        "INSERT INTO nodes (parent, name, dir, ",
-        record_columns!(),
-        ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) \
-         ON CONFLICT (parent, name) DO UPDATE SET dir = excluded.dir, ",
-        record_excluded!()
-    ))?;
+    let stat = &record.stat;
+    let columns = Columns { inode: (stat.inode != 0).then_some(stat.inode), group: record.group };
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO nodes (parent, name, dir, inode, link_group, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+         ON CONFLICT (parent, name) DO UPDATE SET dir = excluded.dir, inode = excluded.inode, \
+         link_group = excluded.link_group, record = excluded.record",
+    )?;
     statement.raw_bind_parameter(1, parent)?;
     statement.raw_bind_parameter(2, name)?;
     statement.raw_bind_parameter(3, dir)?;
-    record::bind(&mut statement, 4, record)?;
+    statement.raw_bind_parameter(4, columns.inode.map(bits))?;
+    statement.raw_bind_parameter(5, columns.group.map(|group| bits(group.0)))?;
+    statement.raw_bind_parameter(6, record::encode(record, columns))?;
     statement.raw_execute()?;
     Ok(())
 }

@@ -3,10 +3,9 @@
 //! Every call on a reader of its own sees one state of the file: the steps of a walk are one read transaction, because
 //! the writer may rename a directory between two of them.
 
-use crate::column::{self, bits, clamp, limit};
+use crate::column::{self, bits, clamp, limit, record_columns};
 use crate::directories::Directories;
 use crate::error::{At, Result};
-use crate::record::{self, record_columns};
 use fulmar_model::{LinkGroup, Name, PATH_BYTES_MAX, Record, RelPath};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -42,7 +41,7 @@ impl CatalogReader {
             let Some((parent, name)) = self.key(path)? else { return Ok(None) };
             connection
                 .prepare_cached(concat!("SELECT ", record_columns!(), " FROM nodes WHERE parent = ?1 AND name = ?2"))?
-                .query_row(params![parent, name], |row| record::read(row, 0))
+                .query_row(params![parent, name], |row| column::record(row, 0))
                 .optional()
         })
     }
@@ -58,7 +57,7 @@ impl CatalogReader {
                     record_columns!(),
                     " FROM nodes WHERE parent = ?1 AND name > ?2 ORDER BY name LIMIT ?3"
                 ))?
-                .query_map(params![id, after, limit(rows)], |row| Ok((column::name(row, 0)?, record::read(row, 1)?)))?
+                .query_map(params![id, after, limit(rows)], |row| Ok((column::name(row, 0)?, column::record(row, 1)?)))?
                 .collect()
         })
     }
@@ -186,7 +185,7 @@ impl CatalogReader {
             let mut all = Vec::new();
             while let Some(row) = found.next()? {
                 let name: Box<[u8]> = column::blob(row, 1)?.into();
-                all.push((climb(connection, row.get(0)?, name)?, record::read(row, 2)?));
+                all.push((climb(connection, row.get(0)?, name)?, column::record(row, 2)?));
             }
             Ok(all)
         })

@@ -215,7 +215,7 @@ fn the_deepest_path_and_the_longest_name_are_stored_and_removed() {
 }
 
 #[test]
-fn a_row_takes_less_than_220_bytes() {
+fn a_row_takes_less_than_190_bytes() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let at = folder.path().join("catalog.db");
     let (mut catalog, _) = Catalog::open(&at, Sync::Normal).expect("open");
@@ -245,5 +245,5 @@ fn a_row_takes_less_than_220_bytes() {
     let bytes = std::fs::metadata(&at).expect("metadata").len();
     let each = bytes as f64 / rows as f64;
     println!("{each:.1} bytes a row");
-    assert!(each < 220.0, "{each:.1} bytes a row");
+    assert!(each < 190.0, "{each:.1} bytes a row");
 }
