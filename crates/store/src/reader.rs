@@ -1,7 +1,9 @@
 //! Reading a catalog. A path is found by walking down from the root, one directory id per name.
 //!
 //! Every call on a reader of its own sees one state of the file: the steps of a walk are one read transaction, because
-//! the writer may rename a directory between two of them.
+//! the writer may rename a directory between two of them. What a call learns of directories serves the next ones for as
+//! long as the file says that nobody has committed since: in a scan beside an idle writer, most of the work of a small
+//! directory would be to find it.
 
 use crate::column::{self, bits, clamp, limit, record_columns};
 use crate::directories::Directories;
@@ -9,7 +11,7 @@ use crate::error::{At, Result};
 use fulmar_model::{LinkGroup, Name, PATH_BYTES_MAX, Record, RelPath};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
 /// What can be asked of a catalog. [`crate::Catalog`] derefs to one; [`crate::Catalog::reader`] makes one for another
@@ -17,8 +19,16 @@ use std::path::PathBuf;
 pub struct CatalogReader {
     pub(crate) connection: Connection,
     pub(crate) path: PathBuf,
-    /// Only the writing connection knows when an id moves, so only it remembers.
-    known: Option<RefCell<Directories>>,
+    /// Ids of directories in the state that is being read.
+    known: RefCell<Directories>,
+    side: Side,
+}
+
+enum Side {
+    /// The writing connection: it knows when an id moves.
+    Writer,
+    /// Beside a writer, with the `data_version` in which the directories were found.
+    Beside(Cell<Option<i64>>),
 }
 
 /// The parent's id and the name: the key of a row.
@@ -27,12 +37,12 @@ pub(crate) type Key = (i64, Box<[u8]>);
 impl CatalogReader {
     /// The reading half of the writing connection.
     pub(crate) fn of_writer(connection: Connection, path: PathBuf) -> Self {
-        Self { connection, path, known: Some(RefCell::default()) }
+        Self { connection, path, known: RefCell::default(), side: Side::Writer }
     }
 
     /// A connection that only reads, beside a writer.
     pub(crate) fn beside_writer(connection: Connection, path: PathBuf) -> Self {
-        Self { connection, path, known: None }
+        Self { connection, path, known: RefCell::default(), side: Side::Beside(Cell::new(None)) }
     }
 
     /// What is remembered of `path`.
@@ -103,13 +113,28 @@ impl CatalogReader {
 
     /// Runs `body` in one state of the file.
     pub(crate) fn read<T>(&self, body: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        if self.known.is_some() {
-            return body(&self.connection).at(&self.path);
+        match &self.side {
+            Side::Writer => body(&self.connection).at(&self.path),
+            Side::Beside(seen) => self.read_beside(seen, body).at(&self.path),
         }
-        let transaction = self.connection.unchecked_transaction().at(&self.path)?;
-        let value = body(&self.connection).at(&self.path)?;
-        transaction.commit().at(&self.path)?;
-        Ok(value)
+    }
+
+    /// The question for the version begins an implicit transaction, which lasts as long as a statement is not done: no
+    /// other takes part in its beginning and end, as BEGIN and COMMIT would.
+    fn read_beside<T>(
+        &self,
+        seen: &Cell<Option<i64>>,
+        body: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let mut version = self.connection.prepare_cached("PRAGMA data_version")?;
+        let mut version = version.query([])?;
+        let now = version.next()?.map(|row| row.get(0)).transpose()?;
+        if seen.replace(now) != now {
+            self.known.borrow_mut().clear();
+        }
+        let value = body(&self.connection);
+        drop(version);
+        value
     }
 
     /// The key of the row of `path`; `None` when the directory it is in is not there.
@@ -131,20 +156,23 @@ impl CatalogReader {
         path: &RelPath,
         mut absent: impl FnMut(i64, &[u8]) -> rusqlite::Result<Option<i64>>,
     ) -> rusqlite::Result<Option<i64>> {
+        if let Some(id) = self.known.borrow().get(path) {
+            return Ok(Some(id));
+        }
         let mut step = |at: &RelPath, parent: i64, name: &[u8]| -> rusqlite::Result<Option<i64>> {
             let id = match row_dir(&self.connection, parent, name)?.flatten() {
                 Some(id) => Some(id),
                 None => absent(parent, name)?,
             };
-            if let (Some(known), Some(id)) = (&self.known, id) {
-                known.borrow_mut().insert(at, id);
+            if let Some(id) = id {
+                self.known.borrow_mut().insert(at, id);
             }
             Ok(id)
         };
         let mut at = path.clone();
         let mut below: Vec<Name> = Vec::new();
         let mut id = loop {
-            if let Some(id) = self.known.as_ref().and_then(|known| known.borrow().get(&at)) {
+            if let Some(id) = self.known.borrow().get(&at) {
                 break id;
             }
             match at.split() {
@@ -170,11 +198,9 @@ impl CatalogReader {
 
     /// Forgets the ids at and below `path`, or all.
     pub(crate) fn forget(&self, path: Option<&RelPath>) {
-        if let Some(known) = &self.known {
-            match path {
-                Some(path) => known.borrow_mut().forget(path),
-                None => known.borrow_mut().clear(),
-            }
+        match path {
+            Some(path) => self.known.borrow_mut().forget(path),
+            None => self.known.borrow_mut().clear(),
         }
     }
 

@@ -204,6 +204,58 @@ fn a_reader_in_another_thread_sees_what_is_committed() {
 }
 
 #[test]
+fn a_reader_finds_directories_where_the_last_commit_left_them() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db"), Sync::Normal).expect("open");
+    catalog.put(&path("a/b/x"), &file(1)).expect("put");
+    catalog.put(&path("c/b/x"), &file(2)).expect("put");
+    let reader = catalog.reader().expect("reader");
+    for _ in 0..2 {
+        // Seen before and after each commit, so that whatever is remembered would be found out.
+        assert_eq!((get(&reader, "a/b/x"), get(&reader, "c/b/x")), (Some(file(1)), Some(file(2))));
+        catalog.rename(&path("a/b"), &path("new")).expect("rename");
+        assert_eq!((get(&reader, "a/b/x"), get(&reader, "new/x")), (None, Some(file(1))));
+        catalog.rename(&path("c"), &path("a")).expect("rename");
+        assert_eq!((get(&reader, "a/b/x"), get(&reader, "c/b/x")), (Some(file(2)), None));
+        assert_eq!(reader.children(&path("a/b"), None, 9).expect("children"), [(name("x"), file(2))]);
+        catalog.rename(&path("a"), &path("c")).expect("rename");
+        catalog.rename(&path("new"), &path("a/b")).expect("rename");
+    }
+}
+
+#[test]
+fn a_reader_between_calls_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db"), Sync::Normal).expect("open");
+    catalog.put(&path("a/x"), &file(1)).expect("put");
+    let reader = catalog.reader().expect("reader");
+    reader.children(&path("a"), None, 9).expect("children");
+    assert!(reader.connection.is_autocommit());
+    catalog.put(&path("a/y"), &file(2)).expect("put");
+    catalog.checkpoint().expect("checkpoint");
+    let log = std::fs::metadata(folder.path().join("catalog.db-wal")).expect("log").len();
+    assert_eq!(log, 0, "a reader that still looks at an old state keeps the log from being cut");
+}
+
+#[test]
+fn a_call_of_a_reader_sees_one_state_although_the_writer_commits_meanwhile() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db"), Sync::Normal).expect("open");
+    catalog.put(&path("a/x"), &file(1)).expect("put");
+    let reader = catalog.reader().expect("reader");
+    let count = |connection: &rusqlite::Connection| {
+        connection.query_row("SELECT count(*) FROM nodes", [], |row| row.get::<_, i64>(0))
+    };
+    let seen = reader.read(|connection| {
+        let before = count(connection)?;
+        catalog.put(&path("a/y"), &file(2)).expect("put");
+        Ok((before, count(connection)?))
+    });
+    assert_eq!(seen.expect("read"), (3, 3));
+    assert_eq!(reader.count().expect("count"), 4);
+}
+
+#[test]
 fn the_deepest_path_and_the_longest_name_are_stored_and_removed() {
     let deepest = path(&vec!["d"; 8192].join("/"));
     let longest = path(&"n".repeat(NAME_BYTES_MAX));
