@@ -72,6 +72,9 @@ impl Catalog {
     pub fn put(&mut self, path: &RelPath, record: &Record) -> Result<()> {
         self.write(|this, connection| {
             let (parent, name) = this.make_key(path)?;
+            if record.stat.kind != Kind::Directory && upsert(connection, parent, &name, None, record, Over::Leaf)? {
+                return Ok(());
+            }
             let before = row_dir(connection, parent, &name)?.flatten();
             let dir = match (record.stat.kind, before) {
                 (Kind::Directory, Some(id)) => Some(id),
@@ -83,7 +86,7 @@ impl Catalog {
                 }
                 (_, None) => None,
             };
-            upsert(connection, parent, &name, dir, record)
+            upsert(connection, parent, &name, dir, record, Over::Anything).map(drop)
         })
     }
 
@@ -135,7 +138,7 @@ impl Catalog {
                 at = (row.get(0)?, column::blob(row, 1)?.into());
                 drop(rows);
                 (record.stat.ctime, record.stat.links) = (ctime, links);
-                upsert(connection, at.0, &at.1, dir, &record)?;
+                upsert(connection, at.0, &at.1, dir, &record, Over::Anything)?;
                 touched += 1;
             }
         })
@@ -236,7 +239,7 @@ impl CatalogReader {
         let connection = &self.connection;
         let parent = self.descend(&above, |parent, name| {
             let id = next_id(connection)?;
-            upsert(connection, parent, name, Some(id), &record::placeholder())?;
+            upsert(connection, parent, name, Some(id), &record::placeholder(), Over::Anything)?;
             Ok(Some(id))
         })?;
         parent.map(|id| (id, name.as_bytes().into())).ok_or(rusqlite::Error::QueryReturnedNoRows)
@@ -293,28 +296,48 @@ fn next_id(connection: &Connection) -> rusqlite::Result<i64> {
     Ok(highest.unwrap_or(0).saturating_add(1))
 }
 
+/// What a row may take the place of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// Whatever is there.
+    Anything,
+    /// Not a directory.
+    Leaf,
+}
+
+macro_rules! upsert {
+    ($condition:literal) => {
+        concat!(
+            "INSERT INTO nodes (parent, name, dir, inode, link_group, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT (parent, name) DO UPDATE SET dir = excluded.dir, inode = excluded.inode, \
+             link_group = excluded.link_group, record = excluded.record",
+            $condition
+        )
+    };
+}
+
+/// Inserts or replaces a row; gives whether it did, and did not find what it may not replace.
 fn upsert(
     connection: &Connection,
     parent: i64,
     name: &[u8],
     dir: Option<i64>,
     record: &Record,
-) -> rusqlite::Result<()> {
+    over: Over,
+) -> rusqlite::Result<bool> {
     let stat = &record.stat;
     let columns = Columns { inode: (stat.inode != 0).then_some(stat.inode), group: record.group };
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO nodes (parent, name, dir, inode, link_group, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-         ON CONFLICT (parent, name) DO UPDATE SET dir = excluded.dir, inode = excluded.inode, \
-         link_group = excluded.link_group, record = excluded.record",
-    )?;
+    let mut statement = connection.prepare_cached(match over {
+        Over::Anything => upsert!(""),
+        Over::Leaf => upsert!(" WHERE dir IS NULL"),
+    })?;
     statement.raw_bind_parameter(1, parent)?;
     statement.raw_bind_parameter(2, name)?;
     statement.raw_bind_parameter(3, dir)?;
     statement.raw_bind_parameter(4, columns.inode.map(bits))?;
     statement.raw_bind_parameter(5, columns.group.map(|group| bits(group.0)))?;
     statement.raw_bind_parameter(6, record::encode(record, columns))?;
-    statement.raw_execute()?;
-    Ok(())
+    Ok(statement.raw_execute()? > 0)
 }
 
 fn rows_of(count: usize) -> u64 {

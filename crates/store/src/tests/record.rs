@@ -135,6 +135,12 @@ fn numbers_that_do_not_fit_are_damage() {
     assert_eq!(owner(&[0x80, 0x80, 0x80, 0x80, 0x10]), None, "33 bits");
     assert_eq!(owner(&[&[0xff; 9][..], &[0x02]].concat()), None, "65 bits");
     assert_eq!(owner(&[0xff; 70]), None, "no end");
+    let nanos = |nanos: u32| {
+        let bytes = [&[0, 0x10, 0x80, 0, 0, 0, 0, 0, 0, 0][..], &nanos.to_le_bytes()].concat();
+        decode(&bytes, Columns::default())
+    };
+    assert_eq!(nanos(999_999_999).expect("a record").stat.mtime, Timestamp::new(0, 999_999_999));
+    assert_eq!(nanos(1_000_000_000), None, "a second");
 }
 
 #[test]
