@@ -12,7 +12,7 @@ use crate::column::{self, bits, record_columns};
 use crate::error::{At, Error, Result};
 use crate::open::{self, Opened, Sync};
 use crate::reader::{CatalogReader, row_dir};
-use crate::record::{self, Columns};
+use crate::record::{self, Columns, Searched};
 use crate::schema::{self, Layout};
 use fulmar_model::{Kind, Record, RelPath, Timestamp};
 use rusqlite::{Connection, params};
@@ -20,9 +20,16 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
+pub(crate) const NEXT_NAME_OF: &str = concat!(
+    "SELECT parent, name, dir, ",
+    record_columns!(),
+    " FROM nodes WHERE inode = ?1 AND (parent, name) > (?2, ?3) ORDER BY parent, name LIMIT 1"
+);
+
 /// A catalog with its writing connection. Reading is in [`CatalogReader`].
 pub struct Catalog {
     reader: CatalogReader,
+    searched: Searched,
     begun: bool,
     in_memory: bool,
 }
@@ -49,13 +56,13 @@ impl Catalog {
     pub(crate) fn open_as(path: &Path, sync: Sync, layout: &Layout) -> Result<(Self, Opened)> {
         let (connection, opened) = open::open(path, layout, sync, &|_| Ok(()))?;
         let reader = CatalogReader::of_writer(connection, path.to_owned());
-        Ok((Self { reader, begun: false, in_memory: false }, opened))
+        Ok((Self { reader, searched: layout.searched, begun: false, in_memory: false }, opened))
     }
 
     pub(crate) fn in_memory_as(layout: &Layout) -> Result<Self> {
         let connection = open::in_memory(layout, &|_| Ok(()))?;
         let reader = CatalogReader::of_writer(connection, PathBuf::from(":memory:"));
-        Ok(Self { reader, begun: false, in_memory: true })
+        Ok(Self { reader, searched: layout.searched, begun: false, in_memory: true })
     }
 
     /// A connection for another thread. It sees what is committed.
@@ -70,9 +77,13 @@ impl Catalog {
     /// Remembers `record` at `path`. Directories above it that are missing become placeholders; what was below a
     /// directory that is one no more is removed.
     pub fn put(&mut self, path: &RelPath, record: &Record) -> Result<()> {
+        let searched = self.searched;
         self.write(|this, connection| {
             let (parent, name) = this.make_key(path)?;
-            if record.stat.kind != Kind::Directory && upsert(connection, parent, &name, None, record, Over::Leaf)? {
+            let columns = Columns::of(record, searched);
+            if record.stat.kind != Kind::Directory
+                && upsert(connection, (parent, &name), None, (record, columns), Over::Leaf)?
+            {
                 return Ok(());
             }
             let before = row_dir(connection, parent, &name)?.flatten();
@@ -86,7 +97,7 @@ impl Catalog {
                 }
                 (_, None) => None,
             };
-            upsert(connection, parent, &name, dir, record, Over::Anything).map(drop)
+            upsert(connection, (parent, &name), dir, (record, columns), Over::Anything).map(drop)
         })
     }
 
@@ -119,17 +130,14 @@ impl Catalog {
         })
     }
 
-    /// Sets ctime and link count on every path of an inode, as our own link, unlink or rename of one of them did; gives
+    /// Sets ctime and link count on every path that [`CatalogReader::names_of`] gives of an inode, as our own link, unlink or rename of one of them did; gives
     /// the number of rows.
     pub fn touch_inode(&mut self, inode: u64, ctime: Timestamp, links: u32) -> Result<u64> {
+        let searched = self.searched;
         self.write(|_, connection| {
             let mut touched = 0;
             // One row at a time, by key: the names of an inode may be many, and what is updated must not be walked along.
-            let mut next = connection.prepare_cached(concat!(
-                "SELECT parent, name, dir, ",
-                record_columns!(),
-                " FROM nodes WHERE inode = ?1 AND (parent, name) > (?2, ?3) ORDER BY parent, name LIMIT 1"
-            ))?;
+            let mut next = connection.prepare_cached(NEXT_NAME_OF)?;
             let mut at: (i64, Box<[u8]>) = (i64::MIN, Box::default());
             loop {
                 let mut rows = next.query(params![bits(inode), at.0, at.1])?;
@@ -138,7 +146,8 @@ impl Catalog {
                 at = (row.get(0)?, column::blob(row, 1)?.into());
                 drop(rows);
                 (record.stat.ctime, record.stat.links) = (ctime, links);
-                upsert(connection, at.0, &at.1, dir, &record, Over::Anything)?;
+                let columns = Columns::of(&record, searched);
+                upsert(connection, (at.0, &at.1), dir, (&record, columns), Over::Anything)?;
                 touched += 1;
             }
         })
@@ -239,7 +248,8 @@ impl CatalogReader {
         let connection = &self.connection;
         let parent = self.descend(&above, |parent, name| {
             let id = next_id(connection)?;
-            upsert(connection, parent, name, Some(id), &record::placeholder(), Over::Anything)?;
+            let placeholder = (&record::placeholder(), Columns::default());
+            upsert(connection, (parent, name), Some(id), placeholder, Over::Anything)?;
             Ok(Some(id))
         })?;
         parent.map(|id| (id, name.as_bytes().into())).ok_or(rusqlite::Error::QueryReturnedNoRows)
@@ -319,14 +329,11 @@ macro_rules! upsert {
 /// Inserts or replaces a row; gives whether it did, and did not find what it may not replace.
 fn upsert(
     connection: &Connection,
-    parent: i64,
-    name: &[u8],
+    (parent, name): (i64, &[u8]),
     dir: Option<i64>,
-    record: &Record,
+    (record, columns): (&Record, Columns),
     over: Over,
 ) -> rusqlite::Result<bool> {
-    let stat = &record.stat;
-    let columns = Columns { inode: (stat.inode != 0).then_some(stat.inode), group: record.group };
     let mut statement = connection.prepare_cached(match over {
         Over::Anything => upsert!(""),
         Over::Leaf => upsert!(" WHERE dir IS NULL"),

@@ -4,7 +4,7 @@
 //! Released with layout 2, so it changes no more: should the bytes of a record, it needs its own copy of how they were.
 
 use crate::column::{bad, bits, hash_or_null, unbits};
-use crate::record::{self, Columns};
+use crate::record::{self, Columns, Searched};
 use fulmar_model::{Device, Kind, LinkGroup, Record, Stat, Timestamp, XattrDigest};
 use rusqlite::types::{ToSqlOutput, Type, ValueRef};
 use rusqlite::{Connection, Row, params};
@@ -17,7 +17,7 @@ macro_rules! columns_1 {
 }
 
 /// Copies `nodes_1` into `nodes`.
-pub(crate) fn copy_nodes(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn copy_nodes(connection: &Connection, searched: Searched) -> rusqlite::Result<()> {
     let mut old = connection.prepare(concat!(
         "SELECT parent, name, dir, ",
         columns_1!(),
@@ -28,7 +28,7 @@ pub(crate) fn copy_nodes(connection: &Connection) -> rusqlite::Result<()> {
     let mut rows = old.query([])?;
     while let Some(row) = rows.next()? {
         let record = read(row, 3)?;
-        let columns = Columns { inode: (record.stat.inode != 0).then_some(record.stat.inode), group: record.group };
+        let columns = Columns::of(&record, searched);
         new.execute(params![
             same(row, 0)?,
             same(row, 1)?,

@@ -31,6 +31,13 @@ enum Side {
     Beside(Cell<Option<i64>>),
 }
 
+pub(crate) const CHILDREN: &str =
+    concat!("SELECT name, ", record_columns!(), " FROM nodes WHERE parent = ?1 AND name > ?2 ORDER BY name LIMIT ?3");
+pub(crate) const NAMES_OF: &str =
+    concat!("SELECT parent, name, ", record_columns!(), " FROM nodes WHERE inode = ?1 LIMIT ?2");
+pub(crate) const NAMES_IN_GROUP: &str =
+    concat!("SELECT parent, name, ", record_columns!(), " FROM nodes WHERE link_group = ?1 LIMIT ?2");
+
 /// The parent's id and the name: the key of a row.
 pub(crate) type Key = (i64, Box<[u8]>);
 
@@ -62,26 +69,21 @@ impl CatalogReader {
             let Some(id) = self.directory(path)? else { return Ok(Vec::new()) };
             let after = after.map(Name::as_bytes).unwrap_or_default();
             connection
-                .prepare_cached(concat!(
-                    "SELECT name, ",
-                    record_columns!(),
-                    " FROM nodes WHERE parent = ?1 AND name > ?2 ORDER BY name LIMIT ?3"
-                ))?
+                .prepare_cached(CHILDREN)?
                 .query_map(params![id, after, limit(rows)], |row| Ok((column::name(row, 0)?, column::record(row, 1)?)))?
                 .collect()
         })
     }
 
-    /// The paths whose record has this inode. Placeholders have none.
+    /// The paths whose record has this inode. Placeholders have none. A replica's catalog is not searched by the inodes of
+    /// files that were recorded with one name.
     pub fn names_of(&self, inode: u64, rows: usize) -> Result<Vec<(RelPath, Record)>> {
-        let query = concat!("SELECT parent, name, ", record_columns!(), " FROM nodes WHERE inode = ?1 LIMIT ?2");
-        self.found_by(query, bits(inode), rows)
+        self.found_by(NAMES_OF, bits(inode), rows)
     }
 
     /// The paths of a link group of the primary.
     pub fn names_in_group(&self, group: LinkGroup, rows: usize) -> Result<Vec<(RelPath, Record)>> {
-        let query = concat!("SELECT parent, name, ", record_columns!(), " FROM nodes WHERE link_group = ?1 LIMIT ?2");
-        self.found_by(query, bits(group.0), rows)
+        self.found_by(NAMES_IN_GROUP, bits(group.0), rows)
     }
 
     /// Number of rows, placeholders included. Walks an index.

@@ -13,6 +13,24 @@ pub(crate) struct Columns {
     pub(crate) group: Option<LinkGroup>,
 }
 
+/// Which inodes a catalog is searched by. The others take no room in an index, in which every row repeats its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Searched {
+    /// All: a primary recognises what was renamed.
+    Every,
+    /// Those of directories, and of what has more than one name: a replica is told what was renamed.
+    Linked,
+}
+
+impl Columns {
+    /// What columns hold of a record in a catalog that is searched so.
+    pub(crate) fn of(record: &Record, searched: Searched) -> Self {
+        let stat = &record.stat;
+        let is_searched = searched == Searched::Every || stat.links > 1 || stat.kind == Kind::Directory;
+        Self { inode: (is_searched && stat.inode != 0).then_some(stat.inode), group: record.group }
+    }
+}
+
 /// The longest encoding: head, six varints of 64 or 32 bits, two wide times, a device, both digests.
 const BYTES_MAX: usize = 4 + 3 * 10 + 3 * 5 + 2 * 12 + 2 * 5 + 16 + 32;
 

@@ -2,6 +2,7 @@
 //! released never changes; docs/store.md says what each column means.
 
 use crate::layout_2;
+use crate::record::Searched;
 use rusqlite::Connection;
 
 /// Part of a migration. All parts of all that a file needs run in one transaction.
@@ -19,6 +20,8 @@ pub(crate) struct Layout {
     pub(crate) application_id: i32,
     /// What leads from an empty file to the present.
     pub(crate) migrations: &'static [&'static [Step]],
+    /// Which inodes its catalog, if it has one, is searched by.
+    pub(crate) searched: Searched,
     /// Page cache of the writing connection in KiB.
     pub(crate) cache_kib: i64,
 }
@@ -31,10 +34,11 @@ const REPLICA_1: &[Step] = &[NODES_1, Step::Script(include_str!("sql/replica_1.s
 
 const NODES_2: Step = Step::Script(include_str!("sql/catalog_2.sql"));
 const NODES_2_INDEXES: Step = Step::Script(include_str!("sql/catalog_2_indexes.sql"));
-const CATALOG_2: &[Step] = &[NODES_2, Step::Code(layout_2::copy_nodes), NODES_2_INDEXES];
+const CATALOG_2: &[Step] =
+    &[NODES_2, Step::Code(|connection| layout_2::copy_nodes(connection, Searched::Every)), NODES_2_INDEXES];
 const REPLICA_2: &[Step] = &[
     NODES_2,
-    Step::Code(layout_2::copy_nodes),
+    Step::Code(|connection| layout_2::copy_nodes(connection, Searched::Linked)),
     NODES_2_INDEXES,
     Step::Script(include_str!("sql/replica_2.sql")),
     Step::Code(layout_2::copy_intents),
@@ -42,15 +46,24 @@ const REPLICA_2: &[Step] = &[
 ];
 
 /// queue.db; the id reads "FulQ".
-pub(crate) const QUEUE: Layout = Layout { application_id: 0x4675_6c51, migrations: &[QUEUE_1], cache_kib: 8 * 1024 };
+pub(crate) const QUEUE: Layout =
+    Layout { application_id: 0x4675_6c51, migrations: &[QUEUE_1], searched: Searched::Every, cache_kib: 8 * 1024 };
 
 /// catalog.db; the id reads "FulC".
-pub(crate) const CATALOG: Layout =
-    Layout { application_id: 0x4675_6c43, migrations: &[CATALOG_1, CATALOG_2], cache_kib: 32 * 1024 };
+pub(crate) const CATALOG: Layout = Layout {
+    application_id: 0x4675_6c43,
+    migrations: &[CATALOG_1, CATALOG_2],
+    searched: Searched::Every,
+    cache_kib: 32 * 1024,
+};
 
 /// store.db of a replica, a catalog and more; the id reads "FulR".
-pub(crate) const REPLICA: Layout =
-    Layout { application_id: 0x4675_6c52, migrations: &[REPLICA_1, REPLICA_2], cache_kib: 32 * 1024 };
+pub(crate) const REPLICA: Layout = Layout {
+    application_id: 0x4675_6c52,
+    migrations: &[REPLICA_1, REPLICA_2],
+    searched: Searched::Linked,
+    cache_kib: 32 * 1024,
+};
 
 impl Layout {
     /// The `user_version` this program writes.

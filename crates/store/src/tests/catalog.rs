@@ -1,7 +1,9 @@
 //! Claims about the catalog that a table of cases states best; random histories are in `catalog_model`.
 
 use super::*;
-use crate::{Catalog, CatalogReader, Error, Sync};
+use crate::catalog::NEXT_NAME_OF;
+use crate::reader::{CHILDREN, NAMES_IN_GROUP, NAMES_OF};
+use crate::{Catalog, CatalogReader, Error, ReplicaStore, Sync};
 use fulmar_model::{LinkGroup, NAME_BYTES_MAX};
 
 fn catalog(rows: &[(&str, Record)]) -> Catalog {
@@ -135,6 +137,48 @@ fn names_of_an_inode_and_of_a_group_are_found_wherever_they_are() {
     let touched = get(&catalog, "b/c/y").expect("there").stat;
     assert_eq!((touched.ctime, touched.links), (Timestamp::new(4, 5), 9));
     assert_eq!(get(&catalog, "z"), Some(file(8)));
+}
+
+#[test]
+fn every_search_is_served_by_an_index() {
+    let store = ReplicaStore::in_memory().expect("in memory");
+    for connection in [&catalog(&[]).connection, &store.catalog().connection] {
+        for (query, plan) in [
+            (CHILDREN, "SEARCH nodes USING PRIMARY KEY (parent=? AND name>?)"),
+            (NAMES_OF, "SEARCH nodes USING INDEX nodes_inode (inode=?)"),
+            (NEXT_NAME_OF, "SEARCH nodes USING INDEX nodes_inode (inode=? AND (parent,name)>(?,?))"),
+            (NAMES_IN_GROUP, "SEARCH nodes USING INDEX nodes_group (link_group=?)"),
+        ] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).expect(query);
+            let rows = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+            assert_eq!(rows.collect::<Result<Vec<_>, _>>().expect(query), [plan], "{query}");
+        }
+    }
+}
+
+#[test]
+fn a_replica_is_searched_by_inodes_of_directories_and_of_what_has_more_names_than_one() {
+    let mut store = ReplicaStore::in_memory().expect("in memory");
+    let two = |inode| Record { stat: Stat { links: 2, ..file(inode).stat }, ..file(inode) };
+    let catalog = store.catalog_mut();
+    for (text, record) in [("d/x", file(1)), ("d/y", two(2)), ("z", two(2)), ("d", directory(3))] {
+        catalog.put(&path(text), &record).expect("put");
+        assert_eq!(get(catalog, text), Some(record));
+    }
+    let names = |catalog: &Catalog, inode| catalog.names_of(inode, 9).expect("names_of").len();
+    assert_eq!((names(catalog, 1), names(catalog, 2), names(catalog, 3)), (0, 2, 1));
+    let rows = |catalog: &Catalog| -> i64 {
+        let count = "SELECT count(*) FROM nodes INDEXED BY nodes_inode WHERE inode IS NOT NULL";
+        catalog.connection.query_row(count, [], |row| row.get(0)).expect("count")
+    };
+    assert_eq!(rows(catalog), 3, "the file with one name takes no room in the index");
+    // One of the names goes, and the other is as any file; then it is linked again.
+    catalog.remove(&path("z")).expect("remove");
+    assert_eq!(catalog.touch_inode(2, Timestamp::new(4, 5), 1).expect("touch_inode"), 1);
+    assert_eq!((names(catalog, 2), rows(catalog)), (0, 1));
+    assert_eq!(get(catalog, "d/y").map(|record| (record.stat.inode, record.stat.links)), Some((2, 1)));
+    catalog.put(&path("d/y"), &two(2)).expect("put");
+    assert_eq!((names(catalog, 2), rows(catalog)), (1, 2));
 }
 
 #[test]
