@@ -133,9 +133,14 @@ fn attempt(path: &Path, layout: &Layout, sync: Sync, seed: Seed<'_>) -> Result<(
         Sync::Full => "FULL",
     };
     connection.pragma_update(None, "synchronous", level).at(path)?;
+    let is_old = found > 0 && found < layout.version();
+    if is_old {
+        // Ten million rows take a minute.
+        tracing::info!(path = %path.display(), from = found, to = layout.version(), "migrating");
+    }
     migrate(&mut connection, layout, found, seed).at(path)?;
     inspect(&connection, layout).at(path)?;
-    if found > 0 && found < layout.version() {
+    if is_old {
         shrink(&connection, path);
     }
     let opened = match (there, found) {
