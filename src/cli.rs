@@ -1,7 +1,8 @@
 //! What can be typed. One definition gives parsing, `-h` and `--help`.
 
 use crate::exit::Exit;
-use clap::{Args, Parser, Subcommand};
+use crate::render::say;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use fulmar_model::{DeletePolicy, Durability, Profile};
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -302,18 +303,29 @@ fn rate(text: &str) -> Result<NonZeroU64, String> {
     NonZeroU64::new(bytes as u64).ok_or_else(bad)
 }
 
-/// Prints what clap has to say, in the shape of every other message.
+/// Prints what clap has to say; an error in the shape of every other one.
 pub fn explain(error: &clap::Error) -> ExitCode {
     let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-    // A closed pipe (`fulmar -h | head`) is no failure.
-    let _ = error.print();
+    let text = error.render().to_string();
+    match text.trim_end().strip_suffix("For more information, try '--help'.") {
+        Some(text) => {
+            say(text.trim_end().replace("\n  tip: ", "\nhint: "));
+            let fulmar = Cli::command();
+            let command = std::env::args().nth(1).and_then(|typed| fulmar.find_subcommand(typed));
+            say(format_args!(
+                "hint: fulmar {}--help",
+                command.map_or(String::new(), |sub| format!("{} ", sub.get_name()))
+            ));
+        }
+        // Help and version. A closed pipe (`fulmar -h | head`) is no failure.
+        None => drop(error.print()),
+    }
     exit.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     /// Text of `fulmar -h` and of each `fulmar COMMAND -h`, or of `--help`, on a terminal of 80 columns.
     fn helps(render: fn(&mut clap::Command) -> clap::builder::StyledStr) -> Vec<(String, String)> {

@@ -2,9 +2,10 @@
 //!
 //! Nothing that cannot be printed is a panic: what is said is lost when nobody is there to read it, and the work goes on.
 
-use crate::cli::Command;
+use crate::cli::{Command, Shared};
 use crate::control::{Status, Tree};
 use crate::exit::{Failure, Result};
+use crate::state::{command, pasted};
 use fulmar_primary::{Primary, ReplicaState};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Display;
@@ -12,12 +13,14 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
+/// Held paths of one replica that are named to people.
+pub const HELD_SHOWN: usize = 10;
 /// How often progress is drawn.
 const DRAW: Duration = Duration::from_millis(100);
 
 /// Logs go to stderr, as much as was asked for.
-pub fn start_log(command: &Command) {
-    let shared = match command {
+pub fn start_log(options: &Command) {
+    let shared = match options {
         Command::Sync(args) => &args.shared,
         Command::Follow(args) => &args.shared,
         Command::Serve(args) => &args.shared,
@@ -81,12 +84,12 @@ pub fn failure(failure: &Failure) {
 }
 
 /// One line a replica, and what needs attention below it.
-pub fn status(status: &Status) -> Result<Reader> {
+pub fn status(status: &Status, shared: &Shared) -> Result<Reader> {
     let mut out = std::io::stdout().lock();
-    read(status.trees.iter().try_for_each(|tree| table(&mut out, tree)))
+    read(status.trees.iter().try_for_each(|tree| table(&mut out, tree, shared)))
 }
 
-fn table(out: &mut impl Write, tree: &Tree) -> std::io::Result<()> {
+fn table(out: &mut impl Write, tree: &Tree, shared: &Shared) -> std::io::Result<()> {
     let watched = match &tree.watch {
         Some(watch) => format!(", {} of {} directories watched", watch.watched, watch.directories),
         None => String::new(),
@@ -103,7 +106,13 @@ fn table(out: &mut impl Write, tree: &Tree) -> std::io::Result<()> {
     }
     if let Some(reason) = &tree.guard.reason {
         writeln!(out, "  REMOVALS ARE HELD BACK: {reason}")?;
-        writeln!(out, "  hint: if that is meant: fulmar approve {}", tree.source)?;
+        let approve = command(shared, &format!("approve {}", pasted(&tree.source)));
+        match tree.guard.cause.as_deref() {
+            Some("source_gone") => {
+                writeln!(out, "  hint: put it back in its place, or mount it: that needs no approval")?
+            }
+            _ => writeln!(out, "  hint: if that is meant: {approve}")?,
+        }
     }
     let width = tree.replicas.iter().map(|replica| replica.name.chars().count()).max().unwrap_or(0).max(7);
     writeln!(out, "  {:width$}  {:10} {:>8} {:>8} {:>6} {:>6}", "REPLICA", "STATE", "LAG", "BACKLOG", "HELD", "DRIFT")?;
@@ -117,11 +126,15 @@ fn table(out: &mut impl Write, tree: &Tree) -> std::io::Result<()> {
         if let Some(error) = &replica.error {
             writeln!(out, "    {error}")?;
         }
-        for held in replica.held_paths.iter().take(10) {
+        for held in replica.held_paths.iter().take(HELD_SHOWN) {
             writeln!(out, "    held: {}: {}", held.path, held.reason)?;
         }
-        if replica.held > 10 {
-            writeln!(out, "    and {} more (fulmar status --json lists the first hundred)", replica.held - 10)?;
+        if replica.held > HELD_SHOWN as u64 {
+            writeln!(
+                out,
+                "    and {} more (fulmar status --json lists the first hundred)",
+                replica.held - HELD_SHOWN as u64
+            )?;
         }
         if !replica.owners && replica.replica_id.is_some() {
             writeln!(out, "    owner and group are not kept: the replica does not run as root")?;

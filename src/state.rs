@@ -24,6 +24,29 @@ pub fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_bytes()).to_string()
 }
 
+/// A name, as [`shown`], as a word for a shell: what a hint tells to paste must reach fulmar as it is.
+pub fn pasted(shown: &str) -> String {
+    // Only what could not be printed was escaped, in a way that shells with `$'...'` read.
+    if shown.contains('\\') {
+        return format!("$'{}'", shown.replace('\'', "\\'"));
+    }
+    fulmar_link::shell_quote(shown.as_ref()).to_string_lossy().into_owned()
+}
+
+/// A command to paste: `fulmar WORDS...`, with the options that let it find the same state and socket.
+pub fn command(shared: &Shared, words: &str) -> String {
+    let option = |name: &str, value: &Option<PathBuf>| match value {
+        // It may be pasted elsewhere.
+        Some(path) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            format!(" {name} {}", pasted(&shown(&path)))
+        }
+        None => String::new(),
+    };
+    let (state, control) = (option("--state-dir", &shared.state_dir), option("--control", &shared.control));
+    format!("fulmar {words}{state}{control}")
+}
+
 /// The source's real path; an error names what is wrong with it.
 pub fn source(given: &Path) -> Result<PathBuf> {
     let real = std::fs::canonicalize(given).map_err(|error| match error.kind() {
@@ -98,33 +121,42 @@ pub fn control(shared: &Shared, tree: Option<&Path>, command: &str) -> Result<Pa
         return Ok(given.clone());
     }
     let base = base(shared)?;
-    let Some(tree) = tree else { return the_only_one(&base, command) };
+    let Some(tree) = tree else { return the_only_one(shared, &base, command) };
     // The source may be gone; that is when one asks.
     let real = std::fs::canonicalize(tree).or_else(|_| std::path::absolute(tree)).map_err(Failure::failed)?;
     let socket = of_tree(&base, &real).join("control.sock");
-    if crate::control::listens(&socket) == Some(false) { Err(not_followed(&base, &real, command)) } else { Ok(socket) }
+    if crate::control::listens(&socket) == Some(false) {
+        Err(not_followed(shared, &base, &real, command))
+    } else {
+        Ok(socket)
+    }
 }
 
-fn the_only_one(base: &Path, command: &str) -> Result<PathBuf> {
+fn the_only_one(shared: &Shared, base: &Path, command: &str) -> Result<PathBuf> {
     let running = running(base)?;
     match &running[..] {
         [(_, socket)] => Ok(socket.clone()),
         [] => Err(Failure::failed(anyhow::anyhow!("no fulmar follow is running (looked in {})", shown(base)))
-            .hint("start one: fulmar follow SOURCE REPLICA")),
+            .hint(format!("start one: {}", self::command(shared, START)))),
         many => {
             let names: Vec<_> = many.iter().map(|(source, _)| shown(source)).collect();
-            Err(Failure::usage(format!("more than one tree is followed: {}", names.join(", ")))
-                .hint(format!("name one of them: fulmar {command} {}", names[0])))
+            Err(Failure::usage(format!("more than one tree is followed: {}", names.join(", "))).hint(format!(
+                "name one of them: {}",
+                self::command(shared, &format!("{command} {}", pasted(&names[0])))
+            )))
         }
     }
 }
 
-fn not_followed(base: &Path, tree: &Path, command: &str) -> Failure {
+fn not_followed(shared: &Shared, base: &Path, tree: &Path, command: &str) -> Failure {
+    let paste = |words: &str| self::command(shared, words);
     let hint = match running(base).as_deref() {
-        Ok([(source, _)]) => format!("this one is: fulmar {command} {}", shown(source)),
-        Ok([_, _, ..]) => "list what is followed: fulmar status".to_owned(),
-        _ if tree.is_dir() => format!("start it: fulmar follow {} REPLICA", shown(tree)),
-        _ => "start one: fulmar follow SOURCE REPLICA".to_owned(),
+        Ok([(source, _)]) => format!("this one is: {}", paste(&format!("{command} {}", pasted(&shown(source))))),
+        Ok([_, _, ..]) => format!("list what is followed: {}", paste("status")),
+        _ if tree.is_dir() => {
+            format!("start it: {}", paste(&format!("follow {} REPLICA", pasted(&shown(tree)))))
+        }
+        _ => format!("start one: {}", paste(START)),
     };
     Failure::failed(anyhow::anyhow!("{} is not followed (looked in {})", shown(tree), shown(base))).hint(hint)
 }
@@ -153,5 +185,21 @@ pub fn running(base: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     Ok(found)
 }
 
+/// What `status`, `wait` and `approve` need.
+const START: &str = "follow SOURCE REPLICA";
 /// What helps where the state or its socket may not be read.
 pub const SAME_USER: &str = "run it as the user that runs fulmar follow";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_pasted_means_the_same_to_a_shell() {
+        for name in ["/srv/www", "/srv/my www", "/it's", "/a\nb\u{1b}[2J'", "/back\\slash", "/$HOME `id`"] {
+            let script = format!("printf %s {}", pasted(&shown(Path::new(name))));
+            let said = std::process::Command::new("bash").args(["-c", &script]).output().expect("a shell");
+            assert_eq!(String::from_utf8_lossy(&said.stdout), name, "{script}");
+        }
+    }
+}

@@ -267,3 +267,55 @@ fn renames_cost_a_few_hundred_bytes_whatever_is_renamed() {
     moved("a directory of 3000 mails", 1024, &|| fs::rename(source.join("cur"), source.join("away")).unwrap());
     follow.stop();
 }
+
+#[test]
+fn of_a_tree_only_the_directories_that_differ_are_listed() {
+    if !need("rsync") {
+        return;
+    }
+    let wire = Wire::new(b"small");
+    let (source, replica) = (wire.cluster.source().to_owned(), wire.cluster.replica(0));
+    for directory in 0..300 {
+        let at = source.join(format!("user{:02}/folder{directory:03}", directory / 10));
+        fs::create_dir_all(&at).unwrap();
+        for mail in 0..20 {
+            fs::write(at.join(format!("1700000{mail:03}.M{directory}.host,S=7")), format!("mail {mail}")).unwrap();
+        }
+    }
+    let first = wire.cost();
+    assert!(first > 50_000, "{first} bytes for 6000 mails");
+    let nothing = wire.cost();
+    assert!(nothing < 300, "{nothing} bytes when nothing changed, the greeting included");
+
+    // The fingerprint of each directory, and the entries of one.
+    fs::write(source.join("user03/folder033/new"), "one more").unwrap();
+    let one = wire.cost();
+    assert!(one < 330 * 45, "{one} bytes for one more file");
+    let nothing = wire.cost();
+    assert!(nothing < 300, "{nothing} bytes when nothing has changed since");
+
+    // What differs on the replica alone, each in a directory that is otherwise equal.
+    fs::write(replica.join("user04/folder040/stray"), "not from here").unwrap();
+    fs::create_dir_all(replica.join("user05/strays/deep")).unwrap();
+    fs::write(replica.join("user05/strays/deep/stray"), "not from here").unwrap();
+    fs::remove_file(replica.join("user06/folder060/1700000000.M60.host,S=7")).unwrap();
+    fs::remove_dir_all(replica.join("user07/folder070")).unwrap();
+    fs::write(replica.join("user08/folder080/1700000000.M80.host,S=7"), "MAIL 0").unwrap();
+    wire.cost();
+    let quarantined = walk(&replica.join(".fulmar/quarantine"));
+    assert_eq!(quarantined, ["1700000000.M80.host,S=7", "stray", "stray"]);
+}
+
+/// Names of all files below, sorted.
+fn walk(directory: &std::path::Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => names.extend(walk(&entry.path())),
+            false => names.push(entry.file_name().to_string_lossy().into_owned()),
+        }
+    }
+    names.sort();
+    names
+}

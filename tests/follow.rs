@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -388,6 +389,36 @@ fn a_replica_is_killed_again_and_again_while_life_goes_on() {
     follow.stop();
 }
 
+#[test]
+fn a_wait_outlives_first_comparisons_that_are_cut_short() {
+    let cluster = cluster();
+    let rsh = cluster.rsh("rsh");
+    let mut random = fulmar_testkit::Random::new(8);
+    // Minutes, at this rate.
+    (0..2000).for_each(|file| fs::write(cluster.source().join(file.to_string()), random.bytes(20_000)).unwrap());
+    let options = ["--rsh", rsh.command().to_str().unwrap(), "--bwlimit", "200k"].map(str::to_owned);
+    let follow = cluster.follow_to(&[&far(&cluster.replica(0))], &options.each_ref().map(|option| &**option));
+    let comparing = || cluster.until_status(0, "it is reached", |replica| replica["state"] == "comparing");
+    comparing();
+    let state = cluster.state();
+    let words = ["wait".as_ref(), "--timeout".as_ref(), "100s".as_ref(), "--state-dir".as_ref(), state.as_os_str()];
+    let mut wait = cluster.binary().start(&cluster.path().join("logs"), words);
+    for round in 0..6 {
+        rsh.refuse();
+        rsh.kill_far_ends();
+        cluster.until_status(0, "it is noticed", |replica| replica["state"] == "away");
+        if round % 2 == 1 {
+            // What comes back is another replica in the same place.
+            fs::remove_dir_all(cluster.replica(0)).unwrap();
+        }
+        rsh.allow();
+        comparing();
+        assert_eq!(wait.ended(), None, "{}\n{:#}", wait.log(), cluster.status());
+    }
+    assert!(oracle::paths(&cluster.replica(0)).len() < 2000);
+    drop(follow);
+}
+
 fn until_connected(rsh: &Rsh) {
     until(Duration::from_secs(90), "fulmar connects again", || {
         if rsh.far_ends().is_empty() { Err("no far end".to_owned()) } else { Ok(()) }
@@ -505,6 +536,8 @@ fn the_control_socket_answers_what_it_cannot_understand_and_goes_on() {
     let follow = cluster.follow(&[]);
     let sockets = walkdir::WalkDir::new(cluster.state()).into_iter().filter_map(Result::ok);
     let socket = sockets.map(walkdir::DirEntry::into_path).find(|path| path.ends_with("control.sock")).unwrap();
+    let mode = fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "whoever connects may read names and approve removals");
     let mut to = std::os::unix::net::UnixStream::connect(socket).unwrap();
     let mut from = BufReader::new(to.try_clone().unwrap()).lines();
     let mut ask = |request: &[u8]| {

@@ -1,5 +1,6 @@
 //! A vanished source deletes nothing: what stops removals, how fulmar says so, and how a person lets them through.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,7 +50,9 @@ fn an_emptied_source_deletes_nothing_until_it_is_approved() {
     cluster.sync(&[]).expect(0);
     empty(cluster.source());
     for _ in 0..2 {
-        cluster.sync(&[]).expect(1).expect_error("--approve-removals");
+        let finished = cluster.sync(&[]);
+        finished.expect(1).expect_error("--approve-removals").expect_error(" more (--json lists the first hundred)");
+        assert_eq!(finished.stderr.matches("  held: ").count(), 10, "{finished}");
         assert_eq!(files(&cluster.replica(0)), FILES);
     }
     cluster.sync(&["--approve-removals"]).expect(0);
@@ -203,6 +206,15 @@ fn a_root_that_is_moved_away_deletes_nothing_and_is_taken_up_again_when_it_is_ba
     fs::rename(cluster.source(), &away).unwrap();
     until_guard(&cluster, "tripped");
     assert_eq!(files(&cluster.replica(0)), FILES);
+    // It may only be unmounted: nobody can mean that all of it goes.
+    cluster
+        .run([OsStr::new("approve"), cluster.source().as_os_str()])
+        .expect(3)
+        .expect_error("source directory is gone");
+    let status = cluster.run(["status"]);
+    status.expect(1);
+    assert!(status.stdout.contains("gone or unmounted") && !status.stdout.contains("fulmar approve"), "{status}");
+    assert_eq!(cluster.status()["guard"]["cause"], "source_gone");
     fs::write(away.join("d0/while away"), "1").unwrap();
     fs::rename(&away, cluster.source()).unwrap();
     until_guard(&cluster, "ok");

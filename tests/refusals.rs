@@ -65,6 +65,17 @@ fn what_cannot_be_a_source_and_replicas_is_refused_before_anything_is_touched() 
         ("one replica twice, spelled differently", |cluster| {
             vec![cluster.source().into(), cluster.replica(0).into(), cluster.path().join("./replica0/").into()]
         }),
+        ("a replica inside another one", |cluster| {
+            vec![cluster.source().into(), cluster.replica(0).into(), cluster.replica(0).join("d/inner").into()]
+        }),
+        ("a replica inside another one by another name", |cluster| {
+            fs::create_dir(cluster.replica(0)).unwrap();
+            symlink(cluster.replica(0), cluster.path().join("alias")).unwrap();
+            vec![cluster.source().into(), cluster.path().join("alias/inner").into(), cluster.replica(0).into()]
+        }),
+        ("a replica inside another one on another host", |cluster| {
+            vec![cluster.source().into(), "host:/srv".into(), "host:/srv//inner".into(), "--rsh".into(), "true".into()]
+        }),
         ("a missing source", |cluster| vec![cluster.path().join("nowhere").into(), cluster.replica(0).into()]),
         ("a file as source", |cluster| vec![cluster.source().join("d/a").into(), cluster.replica(0).into()]),
         ("a file as replica", |cluster| {
@@ -98,6 +109,7 @@ fn what_cannot_be_a_source_and_replicas_is_refused_before_anything_is_touched() 
         let finished = cluster.run([OsString::from("sync")].into_iter().chain(arguments));
         eprintln!("{what}: {}", finished.stderr.trim());
         assert_refused(&finished, 2);
+        finished.expect_error("\nhint: ");
         assert_eq!(scene(&cluster), before, "{what}: something was created");
     }
 }
@@ -136,6 +148,46 @@ fn a_replica_of_another_source_is_refused_and_stays_as_it_is() {
     assert_refused(&finished, 2);
     assert_eq!(fs::read_to_string(cluster.replica(0).join("d/a")).unwrap(), "1");
     assert!(!cluster.replica(0).join("b").exists());
+}
+
+#[test]
+fn a_replica_inside_one_of_another_source_is_refused_and_nothing_is_touched() {
+    let cluster = cluster();
+    cluster.sync(&[]).expect(0);
+    let other = cluster.path().join("other");
+    fixture::build(&other, &[("b", File("another tree"))]);
+    let before = scene(&cluster);
+    let outer = cluster.replica(0);
+    for inside in [outer.join("new"), outer.join("d"), outer.join("d/new")] {
+        let words = [OsStr::new("sync"), other.as_os_str(), inside.as_os_str()];
+        for more in [&[][..], &["--adopt"], &["--dry-run"]] {
+            let finished = cluster.run(words.into_iter().chain(more.iter().map(OsStr::new)));
+            assert_refused(&finished, 2);
+            finished.expect_error("is inside another replica").expect_error("hint: choose a directory outside");
+            assert_eq!(scene(&cluster), before, "{inside:?} {more:?}: something was created");
+        }
+    }
+}
+
+#[test]
+fn state_of_a_newer_program_is_refused_with_what_to_do_and_left_as_it_is() {
+    for name in ["queue.db", "catalog.db"] {
+        let cluster = cluster();
+        cluster.sync(&[]).expect(0);
+        let files = walkdir::WalkDir::new(cluster.state()).into_iter().filter_map(Result::ok);
+        let file = files.map(walkdir::DirEntry::into_path).find(|path| path.ends_with(name)).unwrap();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/store/v1").join(name);
+        let mut bytes = fs::read(golden).unwrap();
+        // The user version in the header of a SQLite file.
+        bytes[60..64].copy_from_slice(&99u32.to_be_bytes());
+        fs::write(&file, &bytes).unwrap();
+        drop(fs::remove_file(file.with_extension("db-wal")));
+        let finished = cluster.sync(&[]);
+        assert_refused(&finished, 3);
+        let hint = format!("mv {0} {0}.newer", file.display());
+        finished.expect_error("has layout 99, this version knows layouts up to 1").expect_error(&hint);
+        assert!(fs::read(&file).unwrap() == bytes, "{name} was written");
+    }
 }
 
 #[test]
@@ -194,6 +246,21 @@ fn a_far_end_that_is_no_fulmar_is_an_error_and_never_a_panic_or_a_long_wait() {
 }
 
 #[test]
+fn a_far_end_of_another_version_is_an_error_that_names_both() {
+    for version in [0u8, 9] {
+        let cluster = cluster();
+        let preface = format!("\\000fulmar\\n\\000\\00{version}\\000\\00{version}") + &"\\000".repeat(12);
+        let script = format!("printf '{}'; cat >/dev/null", preface.replace("009", "011"));
+        let rsh = Rsh::script(&cluster.path().join("rsh"), &script);
+        let far = format!("host:{}", cluster.replica(0).display());
+        let finished = cluster.sync_to(&[OsStr::new(&far)], &["--rsh", rsh.command().to_str().unwrap()]);
+        assert_refused(&finished, 3);
+        finished.expect_error(&format!("this side speaks 1 to 1, the other side {version} to {version}"));
+        finished.expect_error("hint: install the same version on both hosts");
+    }
+}
+
+#[test]
 fn hostile_names_are_escaped_wherever_they_are_printed() {
     let cluster = cluster();
     let name = "evil\u{1b}[2J\nerror: forged";
@@ -221,17 +288,20 @@ fn a_question_about_what_is_not_followed_says_so_and_names_what_is() {
     let asking = ["status", "wait", "approve"];
     for command in asking.map(OsStr::new) {
         let nothing = format!("error: no fulmar follow is running (looked in {})\n", state.display());
-        let start = "hint: start one: fulmar follow SOURCE REPLICA\n";
+        let found = format!("--state-dir {}", state.display());
+        let start = &format!("hint: start one: fulmar follow SOURCE REPLICA {found}\n");
         assert_eq!(said(&cluster, 3, &[command]), nothing + start);
         let not_followed = |path: &str| format!("error: {path} is not followed (looked in {})\n", state.display());
         assert_eq!(said(&cluster, 3, &[command, "/no/such".as_ref()]), not_followed("/no/such") + start);
-        let start = format!("hint: start it: fulmar follow {source} REPLICA\n");
+        let start = format!("hint: start it: fulmar follow {source} REPLICA {found}\n");
         assert_eq!(said(&cluster, 3, &[command, source.as_ref()]), not_followed(source) + &start);
     }
+    let found = format!("--state-dir {}", state.display());
     let follow = cluster.follow(&[]);
+    assert!(follow.log().ends_with(&format!("look with: fulmar status {source} {found}\n")), "{}", follow.log());
     for command in asking {
         let hint = said(&cluster, 3, &[command.as_ref(), cluster.source().join("d").as_os_str()]);
-        assert!(hint.ends_with(&format!("hint: this one is: fulmar {command} {source}\n")), "{hint}");
+        assert!(hint.ends_with(&format!("hint: this one is: fulmar {command} {source} {found}\n")), "{hint}");
     }
     assert_eq!(said(&cluster, 0, &["approve".as_ref()]), "no removals were held back\n");
     let other = cluster.path().join("other");
@@ -252,9 +322,10 @@ fn a_question_about_what_is_not_followed_says_so_and_names_what_is() {
     });
     for command in ["wait", "approve"] {
         let hint = said(&cluster, 2, &[command.as_ref()]);
-        assert!(hint.ends_with(&format!("hint: name one of them: fulmar {command} {}\n", other.display())), "{hint}");
+        let wanted = format!("hint: name one of them: fulmar {command} {} {found}\n", other.display());
+        assert!(hint.ends_with(&wanted), "{hint}");
         let hint = said(&cluster, 3, &[command.as_ref(), "/no/such".as_ref()]);
-        assert!(hint.ends_with("hint: list what is followed: fulmar status\n"), "{hint}");
+        assert!(hint.ends_with(&format!("hint: list what is followed: fulmar status {found}\n")), "{hint}");
     }
     second.stop();
     follow.stop();

@@ -224,5 +224,5 @@ fn a_key_that_is_not_accepted_is_reported_in_the_words_of_ssh() {
     let finished = cluster.sync_to(&[&far(&cluster.replica(0))], &["--rsh", &sshd.rsh()]);
     eprintln!("{finished}");
     finished.expect(3).expect_error("error: replica far:").expect_error("Permission denied (publickey)");
-    finished.expect_error("hint: ").expect_error("ssh HOST true");
+    finished.expect_error("hint: ").expect_error("test with: ssh far true");
 }

@@ -1,7 +1,7 @@
 //! `fulmar sync`: bringing replicas up to date once. What arrives, what stays untouched, and what happens to what others
 //! did to a replica.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use fulmar_testkit::fixture::Node::{Dir, File, Link, Same};
-use fulmar_testkit::{Cluster, Life, Rsh, fixture, fresh_seed, need, oracle, until};
+use fulmar_testkit::{Cluster, Life, Rsh, Running, fixture, fresh_seed, need, oracle, until};
 use rustix::fs::{Mode, OFlags};
 
 fn cluster() -> Cluster {
@@ -109,6 +109,35 @@ fn a_lost_state_directory_costs_a_comparison_and_nothing_else() {
     cluster.sync(&[]).expect(0);
     oracle::assert_equal(cluster.source(), &cluster.replica(0));
     assert_eq!(cluster.replica(0).join("small").metadata().unwrap().ino(), inode, "equal files stay where they are");
+}
+
+#[test]
+fn damaged_databases_cost_a_comparison_and_need_nobody() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::everything(cluster.source());
+    cluster.sync(&[]).expect(0);
+    let walk = [cluster.state(), cluster.replica(0).join(".fulmar")].map(walkdir::WalkDir::new).into_iter().flatten();
+    let files = walk.filter_map(|entry| Some(entry.ok()?.into_path()));
+    let files: Vec<_> = files.filter(|path| path.extension() == Some(OsStr::new("db"))).collect();
+    assert_eq!(files.len(), 3, "{files:?}");
+    for (number, file) in files.iter().enumerate() {
+        fs::write(file, fulmar_testkit::Random::new(7).bytes(20_000)).unwrap();
+        // What is left of it in its log would cure it.
+        drop(fs::remove_file(file.with_extension("db-wal")));
+        // Without its store a replica cannot know whose a version is that the source has no more.
+        if !file.ends_with("store.db") {
+            fs::write(cluster.source().join("small"), number.to_string()).unwrap();
+        }
+        // At the start of either command.
+        let command = if number % 2 == 0 { cluster.sync(&[]) } else { cluster.follow(&[]).stop() };
+        command.expect(0).expect_error("database rebuilt");
+        cluster.sync(&[]).expect(0);
+        oracle::assert_equal(cluster.source(), &cluster.replica(0));
+    }
+    assert_eq!(quarantined_contents(&cluster.replica(0)), Vec::<String>::new(), "nothing was taken for foreign");
 }
 
 #[test]
@@ -345,6 +374,26 @@ fn a_dry_run_creates_and_changes_nothing() {
 }
 
 #[test]
+fn a_dry_run_for_two_replicas_says_whose_each_operation_is() {
+    let cluster = cluster();
+    fixture::build(cluster.source(), &[("a", File("1"))]);
+    cluster.sync(&[]).expect(0);
+    fixture::build(cluster.source(), &[("b", File("2"))]);
+    let (known, other) = (cluster.replica(0), cluster.replica(1));
+    let dry = |more: &[&str]| {
+        let finished = cluster.sync_to(&[known.as_os_str(), other.as_os_str()], &[&["--dry-run"], more].concat());
+        finished.expect(1);
+        let mut lines: Vec<_> =
+            finished.stdout.lines().map(str::to_owned).filter(|line| !line.ends_with(": .")).collect();
+        lines.sort();
+        lines
+    };
+    let line = |replica: &Path, path: &str| format!("put       {}: {path}", replica.display());
+    assert_eq!(dry(&[]), [line(&known, "b"), line(&other, "a"), line(&other, "b")]);
+    assert!(dry(&["--json"]).iter().all(|line| line.contains(r#""replica":""#)));
+}
+
+#[test]
 fn a_dry_run_that_keeps_names_no_removals() {
     let cluster = cluster();
     fixture::build(cluster.source(), &[("a", File("1")), ("gone", File("2"))]);
@@ -460,6 +509,65 @@ fn what_goes_to_another_host_is_compressed_where_it_shrinks() {
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
     let count = sent("random", &random);
     assert!(count * 100 < random.len() as u64 * 101, "{count} bytes for {}", random.len());
+}
+
+#[test]
+fn a_sync_that_is_told_to_end_calls_nothing_in_sync() {
+    for end in [Running::interrupt, Running::terminate] {
+        let cluster = cluster();
+        fixture::build(cluster.source(), &[("a", File("1"))]);
+        fs::write(cluster.source().join("large"), fulmar_testkit::Random::new(6).bytes(20 << 20)).unwrap();
+        let rsh = cluster.rsh("rsh");
+        let mut far = OsString::from("host:");
+        far.push(cluster.replica(0));
+        let words = ["sync".as_ref(), cluster.source().as_os_str(), &far, "--bwlimit".as_ref(), "200k".as_ref()];
+        let (command, state) = (rsh.command(), cluster.state());
+        let options = ["--rsh".as_ref(), command.as_os_str(), "--state-dir".as_ref(), state.as_os_str()];
+        let running = cluster.binary().start(&cluster.path().join("logs"), words.iter().chain(&options));
+        until(Duration::from_secs(60), "what is small arrives", || {
+            fs::read(cluster.replica(0).join("a")).map(drop).map_err(|error| format!("{error}\n{}", running.log()))
+        });
+        end(&running);
+        let finished = running.finish(Duration::from_secs(60));
+        finished.expect(3).expect_error("error: interrupted").expect_error("hint: the same command goes on");
+        finished.expect_error(": NOT in sync");
+    }
+}
+
+#[test]
+fn every_durability_brings_the_same_tree() {
+    if !need("rsync") {
+        return;
+    }
+    for durability in ["batch", "each", "none"] {
+        let cluster = cluster();
+        fixture::everything(cluster.source());
+        cluster.sync(&["--durability", durability]).expect(0);
+        oracle::assert_equal(cluster.source(), &cluster.replica(0));
+        let follow = cluster.follow(&["--durability", durability]);
+        fs::write(cluster.source().join("small"), durability).unwrap();
+        cluster.assert_in_sync(1);
+        follow.stop();
+    }
+}
+
+#[test]
+fn progress_is_drawn_on_a_terminal_and_told_in_lines_elsewhere_when_asked_for() {
+    let cluster = cluster();
+    fixture::everything(cluster.source());
+    let asked = cluster.sync(&["--progress"]);
+    asked.expect(0).expect_error(" entries compared, ");
+    let silent = cluster.sync(&[]);
+    assert!(!silent.expect(0).stderr.contains("compared"), "{silent}");
+    if !need("script") {
+        return;
+    }
+    let words = [cluster.source(), &cluster.replica(1)].map(|path| path.to_str().unwrap().to_owned()).join(" ");
+    let line = format!("{} sync {words} --state-dir {}", cluster.binary().path().display(), cluster.state().display());
+    let terminal = Command::new("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
+    let drawn = String::from_utf8_lossy(&terminal.stdout);
+    assert!(terminal.status.success() && drawn.contains(" entries compared, "), "{drawn}");
+    assert!(drawn.contains("\u{1b}["), "it is drawn in place\n{drawn}");
 }
 
 #[test]

@@ -89,6 +89,20 @@ fn a_package_is_used_where_it_belongs_and_nowhere_else() {
 }
 
 #[test]
+fn what_the_workspace_declares_is_used() {
+    let packages = packages();
+    let used = |name: &str| {
+        let lists = packages.values().flat_map(|package| package.dependencies.iter().chain(&package.dev_dependencies));
+        lists.into_iter().any(|used| used == name)
+    };
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a manifest is UTF-8");
+    let declared = manifest.split_once("[workspace.dependencies]\n").expect("a list of packages").1;
+    let names = declared.lines().take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#'));
+    let names = names.filter_map(|line| Some(line.split_once(" = ")?.0.to_owned()));
+    assert_none(&names.filter(|name| !used(name)).collect::<Vec<_>>(), "packages that nobody uses");
+}
+
+#[test]
 fn every_file_says_what_it_is() {
     let sources = sources();
     let faults =

@@ -55,6 +55,22 @@ fn a_directory_that_cannot_be_read_any_more_is_no_success_of_wait() {
 }
 
 #[test]
+fn a_source_that_cannot_be_read_any_more_is_no_success_of_wait() {
+    let Some(cluster) = cluster() else { return };
+    let follow = cluster.follow(&[]);
+    cluster.wait("30s");
+    set_mode(cluster.source(), 0o700);
+    fs::write(cluster.source().join("new"), "3").unwrap();
+    cluster.wait("30s").expect(1).expect_error(": cannot be read on the primary");
+    assert_eq!(fs::read_to_string(cluster.replica(0).join("a")).unwrap(), "1");
+    set_mode(cluster.source(), 0o755);
+    cluster.until_status(0, "nothing is held", |replica| replica["held"] == 0);
+    cluster.settle();
+    assert_eq!(fs::read_to_string(cluster.replica(0).join("new")).unwrap(), "3");
+    follow.stop();
+}
+
+#[test]
 fn what_cannot_be_put_into_a_directory_is_held_directories_too() {
     let Some(cluster) = cluster() else { return };
     fs::create_dir(cluster.source().join("closed/sub")).unwrap();

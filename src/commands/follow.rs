@@ -5,7 +5,7 @@ use crate::commands::replicas::{explain, settings};
 use crate::control;
 use crate::exit::{Exit, Failure, Result};
 use crate::render::{Progress, say};
-use crate::state::shown;
+use crate::state::{command, pasted, shown};
 use fulmar_primary::{Mode, Primary};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -39,7 +39,8 @@ async fn follow(args: &FollowArgs) -> std::result::Result<Exit, Ended> {
         Primary::start(settings, None).await.map_err(|error| (explain(None, error), false))?;
     control::serve(&socket, primary.clone()).map_err(lasting)?;
     if !args.shared.quiet {
-        say(format_args!("following {source}; stop with Ctrl-C, look with: fulmar status {source}"));
+        let look = command(&args.shared, &format!("status {}", pasted(&source)));
+        say(format_args!("following {source}; stop with Ctrl-C, look with: {look}"));
     }
     let progress = Progress::start(&primary, args.progress, args.shared.quiet);
     let mut failure = None;

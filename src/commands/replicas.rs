@@ -2,6 +2,7 @@
 
 use crate::cli::{Shared, Trees};
 use crate::exit::{Failure, Result};
+use crate::state::pasted;
 use crate::{identity, state};
 use fulmar_link::{Invocation, Link, shell_quote};
 use fulmar_model::{Filter, QueueId, ReplicaId, escape};
@@ -31,6 +32,7 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
         places.push((escape(given.as_bytes()).to_string(), place(given)?));
     }
     refuse_doubles(&places)?;
+    refuse_nested(&places)?;
     let base = state::base(shared)?;
     let local = places.iter().filter_map(|(_, place)| match place {
         Place::Here(path) => Some(path.as_path()),
@@ -170,10 +172,47 @@ fn refuse_doubles(places: &[(String, Place)]) -> Result<()> {
     let mut seen = std::collections::HashMap::new();
     for (name, place) in places {
         if let Some(first) = seen.insert(identity(place), name) {
-            return Err(Failure::usage(format!("{name} and {first} are the same directory")));
+            return Err(
+                Failure::usage(format!("{name} and {first} are the same directory")).hint("name each replica once")
+            );
         }
     }
     Ok(())
+}
+
+/// A replica in another one: each would take the other's files for strays.
+fn refuse_nested(places: &[(String, Place)]) -> Result<()> {
+    let real: Vec<_> = places.iter().map(|(name, place)| (name, host(place), real(place))).collect();
+    for (inner, inner_host, inside) in &real {
+        let holds =
+            |(_, host, path): &&(_, _, PathBuf)| host == inner_host && path != inside && inside.starts_with(path);
+        if let Some((outer, _, _)) = real.iter().find(holds) {
+            return Err(Failure::usage(format!("the replica {inner} is inside the replica {outer}"))
+                .hint("choose a directory outside the source and outside of every other replica"));
+        }
+    }
+    Ok(())
+}
+
+fn host(place: &Place) -> Option<(&OsStr, Option<u16>)> {
+    match place {
+        Place::Here(_) => None,
+        Place::There { host, port, .. } => Some((host, *port)),
+    }
+}
+
+/// The path behind symlinks as far as it exists; of other hosts, the path as typed.
+fn real(place: &Place) -> PathBuf {
+    match place {
+        Place::Here(path) => {
+            let there = path.ancestors().find_map(|above| Some((above, std::fs::canonicalize(above).ok()?)));
+            match there {
+                Some((above, real)) => real.join(path.strip_prefix(above).unwrap_or(Path::new(""))),
+                None => path.clone(),
+            }
+        }
+        Place::There { path, .. } => PathBuf::from(path),
+    }
 }
 
 /// The failure of a primary, or of one replica, for a person.
@@ -186,31 +225,59 @@ pub fn explain(name: Option<&str>, error: Error) -> Failure {
                 "choose another directory; if the source has moved, remove .fulmar/identity there and add --adopt"
                     .to_owned(),
             ),
-            Refusal::Nested => Some("choose a directory outside the source".to_owned()),
+            Refusal::Nested => {
+                Some("choose a directory outside the source and outside of every other replica".to_owned())
+            }
             Refusal::Busy => Some("wait until it has ended, or end it".to_owned()),
-            Refusal::OldTerm | Refusal::Unusable => None,
+            Refusal::Unusable => Some(format!(
+                "a replica is a directory, or a name in one that may be written to; look with: {}",
+                look(name)
+            )),
+            Refusal::OldTerm => None,
         },
         Error::Link(fulmar_link::Error::Banner { .. }) => {
-            Some("the shell of the other host must print nothing: test with: ssh HOST true | od -c".to_owned())
+            Some(format!("the shell of the other host must print nothing; test with: {} true | od -c", login(name)))
         }
-        Error::Link(fulmar_link::Error::Exited { status: Some(127), .. }) => Some(
-            "is fulmar installed on the other host, where its PATH finds it? test with: ssh HOST fulmar --version"
-                .to_owned(),
-        ),
+        Error::Link(fulmar_link::Error::Exited { status: Some(127), .. }) => Some(format!(
+            "is fulmar installed on the other host, where its PATH finds it? test with: {} fulmar --version",
+            login(name)
+        )),
         Error::Link(fulmar_link::Error::Exited { .. }) => {
-            Some("the login must work without questions; test with: ssh HOST true".to_owned())
+            Some(format!("the login must work without questions; test with: {} true", login(name)))
         }
         Error::Link(fulmar_link::Error::Spawn { .. }) => {
             Some("is it installed on this host? --rsh CMD names what is run".to_owned())
         }
         Error::Link(fulmar_link::Error::Preface(_)) => Some("install the same version on both hosts".to_owned()),
+        Error::Store(fulmar_store::Error::Newer { path, .. }) => {
+            let path = state::shown(path);
+            let (file, aside) = (pasted(&path), pasted(&format!("{path}.newer")));
+            Some(format!("use the newer fulmar, or begin anew, which costs a comparison: mv {file} {aside}"))
+        }
+        Error::Store(fulmar_store::Error::Locked { path }) => {
+            Some(format!("see who has it: fuser -v {}", pasted(&state::shown(path))))
+        }
+        Error::Store(fulmar_store::Error::Access { path, .. }) => {
+            let path = pasted(&state::shown(path));
+            Some(format!(
+                "is there room, and does the disk work? look with: df -h {path}; another place: --state-dir DIR"
+            ))
+        }
+        Error::Watch(fulmar_watch::Error::Instance(_)) => {
+            Some("sysctl -w fs.inotify.max_user_instances=1024; or more open files: ulimit -n 65536".to_owned())
+        }
         Error::Tree(fulmar_tree::Error::Locked { holder, .. }) => {
-            Some(format!("another fulmar works on this source: kill {}", holder.trim()))
+            Some(format!("look at it: ps -fp {0}; or end it: kill {0}", holder.trim()))
         }
         _ => None,
     };
     let usage = matches!(&error, Error::Refused { reason, .. } if *reason != Refusal::Busy);
-    let error = anyhow::Error::new(error);
+    let error = match error {
+        Error::Tree(locked @ fulmar_tree::Error::Locked { .. }) => {
+            anyhow::Error::new(locked).context("another fulmar works on this source")
+        }
+        error => anyhow::Error::new(error),
+    };
     let error = match name {
         Some(name) => error.context(format!("replica {name}")),
         None => error,
@@ -218,9 +285,45 @@ pub fn explain(name: Option<&str>, error: Error) -> Failure {
     Failure { exit: if usage { crate::exit::Exit::Usage } else { crate::exit::Exit::Failed }, error, hint }
 }
 
+/// What reaches the host of a replica, to be pasted.
+fn login(name: Option<&str>) -> String {
+    match name.map(|name| place(name.as_ref())) {
+        Some(Ok(Place::There { host, port, .. })) => {
+            let port = port.map_or_else(String::new, |port| format!("-p {port} "));
+            format!("ssh {port}{}", pasted(&host.to_string_lossy()))
+        }
+        _ => "ssh HOST".to_owned(),
+    }
+}
+
+/// What shows who may write at a replica's place, to be pasted.
+fn look(name: Option<&str>) -> String {
+    let list = |path: &Path| {
+        let parent =
+            path.parent().map_or(path, |above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+        // The name was escaped when it was taken.
+        format!("ls -ld {} {}", pasted(&parent.to_string_lossy()), pasted(&path.to_string_lossy()))
+    };
+    match name.map(|name| place(name.as_ref())) {
+        Some(Ok(Place::Here(path))) => list(&path),
+        Some(Ok(Place::There { path, .. })) => format!("{} {}", login(name), pasted(&list(Path::new(&path)))),
+        _ => "ls -ld PATH".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hints_name_the_host_and_the_port_of_the_replica() {
+        assert_eq!(login(Some("me@mail2:/srv")), "ssh me@mail2");
+        assert_eq!(login(Some("ssh://mail2:2222/srv")), "ssh -p 2222 mail2");
+        assert_eq!(login(None), "ssh HOST");
+        assert_eq!(look(Some("/srv/my www")), "ls -ld /srv '/srv/my www'");
+        assert_eq!(look(Some("mail2:/srv/www")), "ssh mail2 'ls -ld /srv /srv/www'");
+        assert_eq!(look(Some("mail2:www")), "ssh mail2 'ls -ld . www'");
+    }
 
     #[test]
     fn ssh_never_asks_and_other_programs_get_what_was_typed() {

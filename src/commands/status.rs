@@ -14,7 +14,7 @@ pub fn run(args: &StatusArgs) -> Result {
         let status = gather(args)?;
         let reader = match args.json {
             true => render::data(serde_json::to_string(&status).map_err(Failure::failed)?)?,
-            false => render::status(&status)?,
+            false => render::status(&status, &args.shared)?,
         };
         if !args.watch || reader == Reader::Gone {
             let held = |tree: &crate::control::Tree| tree.replicas.iter().any(|replica| replica.held > 0);

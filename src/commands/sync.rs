@@ -4,28 +4,34 @@ use crate::cli::SyncArgs;
 use crate::commands::replicas::{explain, settings};
 use crate::control::Tree;
 use crate::exit::{Exit, Failure, Result};
-use crate::render::{self, Progress, Reader, say};
-use fulmar_primary::{GuardState, Mode, Primary};
+use crate::render::{self, HELD_SHOWN, Progress, Reader, say};
+use fulmar_primary::{GuardState, Mode, Primary, Would};
 use std::collections::HashSet;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// See the head of this file.
 pub async fn run(args: SyncArgs) -> Result {
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Sync };
     let mut settings = settings(&args.trees, &args.shared, mode, (Duration::ZERO, Duration::from_secs(5)))?;
     settings.approve_removals = args.approve_removals;
-    let (would, mut planned) = tokio::sync::mpsc::unbounded_channel();
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    // Full: who reads is slower than who compares, which waits.
+    let (would, mut planned) = tokio::sync::mpsc::channel(1024);
     let would = args.dry_run.then_some(would);
     let (primary, mut sessions) = Primary::start(settings, would).await.map_err(|error| explain(None, error))?;
-    let json = args.json;
+    let (json, several) = (args.json, args.trees.replica.len() > 1);
     let printer = tokio::spawn(async move {
         let mut count = 0u64;
         let mut reader = Ok(Reader::There);
-        while let Some((word, path)) = planned.recv().await {
+        while let Some(Would { replica, operation, path }) = planned.recv().await {
             if matches!(reader, Ok(Reader::There)) {
-                reader = match json {
-                    true => render::data(serde_json::json!({ "would": word, "path": path.to_string() })),
-                    false => render::data(format_args!("{word:9} {path}")),
+                let line = serde_json::json!({ "would": operation, "path": path.to_string(), "replica": replica });
+                reader = match (json, several) {
+                    (true, _) => render::data(line),
+                    (false, true) => render::data(format_args!("{operation:9} {replica}: {path}")),
+                    (false, false) => render::data(format_args!("{operation:9} {path}")),
                 };
             }
             count += 1;
@@ -33,24 +39,23 @@ pub async fn run(args: SyncArgs) -> Result {
         reader.map(|_| count)
     });
     let progress = Progress::start(&primary, args.progress, args.shared.quiet || args.dry_run);
-    let (mut failures, mut failed) = (Vec::new(), HashSet::new());
+    let (mut failures, mut done) = (Vec::new(), HashSet::new());
     let interrupted = loop {
         tokio::select! {
             ended = sessions.next() => match ended {
-                Some(finished) => {
-                    if let Some(error) = finished.error {
-                        failures.push(explain(Some(&finished.name), error));
-                        failed.insert(finished.name);
-                    }
-                }
+                Some(finished) => match finished.error {
+                    Some(error) => failures.push(explain(Some(&finished.name), error)),
+                    None => drop(done.insert(finished.name)),
+                },
                 None => break false,
             },
-            _ = tokio::signal::ctrl_c() => {
-                primary.end();
-                break true;
-            }
+            _ = interrupt.recv() => break true,
+            _ = terminate.recv() => break true,
         }
     };
+    if interrupted {
+        primary.end();
+    }
     drop(progress);
     let status = primary.status().await.map_err(|error| explain(None, error))?;
     let tree = Tree::from(&status);
@@ -62,11 +67,14 @@ pub async fn run(args: SyncArgs) -> Result {
         drop(primary);
         drop(sessions);
         let count = printer.await.map_err(Failure::failed)??;
+        if interrupted {
+            return Err(cut_short());
+        }
         say(format_args!("{count} operations would be made"));
         return report(failures, if count > 0 { Exit::Differs } else { Exit::Done });
     }
     if !args.shared.quiet && !args.json {
-        summary(&tree, &failed);
+        summary(&tree, &done);
     }
     if let GuardState::Tripped(why) = status.guard {
         say(format_args!("error: removals were held back: {why}"));
@@ -74,11 +82,13 @@ pub async fn run(args: SyncArgs) -> Result {
         return report(failures, Exit::Differs);
     }
     if interrupted {
-        return Err(
-            Failure::failed(anyhow::anyhow!("interrupted")).hint("the same command goes on where this one stopped")
-        );
+        return Err(cut_short());
     }
     report(failures, if held { Exit::Differs } else { Exit::Done })
+}
+
+fn cut_short() -> Failure {
+    Failure::failed(anyhow::anyhow!("interrupted")).hint("the same command goes on where this one stopped")
 }
 
 /// The worst failure decides; the others are printed on the way.
@@ -90,12 +100,12 @@ fn report(mut failures: Vec<Failure>, otherwise: Exit) -> Result {
     Err(last)
 }
 
-fn summary(tree: &Tree, failed: &HashSet<String>) {
+fn summary(tree: &Tree, done: &HashSet<String>) {
     for replica in &tree.replicas {
         if replica.replica_id.is_none() {
             continue;
         }
-        let good = replica.held == 0 && !failed.contains(&replica.name);
+        let good = replica.held == 0 && done.contains(&replica.name);
         let state = if good { "in sync" } else { "NOT in sync" };
         say(format_args!(
             "{}: {state}, {} entries, {} operations, {} sent",
@@ -108,8 +118,11 @@ fn summary(tree: &Tree, failed: &HashSet<String>) {
             let plural = if replica.sockets == 1 { "" } else { "s" };
             say(format_args!("  {} socket{plural} skipped", replica.sockets));
         }
-        for held in &replica.held_paths {
+        for held in replica.held_paths.iter().take(HELD_SHOWN) {
             say(format_args!("  held: {}: {}", held.path, held.reason));
+        }
+        if replica.held > HELD_SHOWN as u64 {
+            say(format_args!("  and {} more (--json lists the first hundred)", replica.held - HELD_SHOWN as u64));
         }
         if replica.drift > 0 {
             say(format_args!("  {} foreign versions are in {}/.fulmar/quarantine", replica.drift, replica.name));

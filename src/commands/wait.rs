@@ -12,6 +12,10 @@ pub fn run(args: &WaitArgs) -> Result {
     let socket = state::control(&args.shared, args.tree.as_deref(), "wait")?;
     let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
     let answer = ask(&socket, Command::Wait { timeout_ms })?;
+    let question = |words: &str| match &args.tree {
+        Some(tree) => format!("{words} {}", state::pasted(&state::shown(tree))),
+        None => words.to_owned(),
+    };
     if args.json {
         render::data(serde_json::to_string(&answer).map_err(Failure::failed)?)?;
     }
@@ -31,11 +35,17 @@ pub fn run(args: &WaitArgs) -> Result {
             for held in paths {
                 say(format_args!("  {}: {}", held.path, held.reason));
             }
-            say("hint: fulmar status shows why, and what to do");
+            say(format_args!(
+                "hint: what is held, and what to do: {}",
+                state::command(&args.shared, &question("status"))
+            ));
             Ok(Exit::Differs)
         }
-        Answer::Timeout { message } => Err(Failure::failed(anyhow::anyhow!(message))
-            .hint("look at what is behind: fulmar status; or wait longer: fulmar wait --timeout 5m")),
+        Answer::Timeout { message } => Err(Failure::failed(anyhow::anyhow!(message)).hint(format!(
+            "look at what is behind: {}; or wait longer: {}",
+            state::command(&args.shared, &question("status")),
+            state::command(&args.shared, &question("wait --timeout 5m"))
+        ))),
         _ => Err(Failure::failed(anyhow::anyhow!("fulmar follow answered something else"))),
     }
 }

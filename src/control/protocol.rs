@@ -1,7 +1,8 @@
 //! What is asked and answered. Fields are added, never changed; `version` grows when an old client could misunderstand.
 
 use crate::state::shown;
-use fulmar_primary::{GuardState, HeldPath, ReplicaStatus, TreeStatus};
+use fulmar_model::HeldReason;
+use fulmar_primary::{GuardState, HeldPath, ReplicaStatus, TreeStatus, Trip};
 use serde::{Deserialize, Serialize};
 
 /// Of this protocol.
@@ -100,6 +101,9 @@ pub struct Guard {
     pub state: String,
     /// Why it tripped.
     pub reason: Option<String>,
+    /// The same as a word for programs: `source_gone`, `source_empty`, `source_replaced` or `wave`.
+    #[serde(default)]
+    pub cause: Option<String>,
 }
 
 /// Coverage of the source.
@@ -169,7 +173,14 @@ pub struct Held {
 impl From<&HeldPath> for Held {
     fn from(held: &HeldPath) -> Self {
         let HeldPath { path, reason, errno, since_ms } = held;
-        Self { path: path.to_string(), reason: reason.to_string(), errno: *errno, since_ms: *since_ms }
+        // Where the reason is the system call's error in other words, it need not be said twice.
+        let plain =
+            matches!(reason, HeldReason::DiskFull | HeldReason::Quota | HeldReason::Permission | HeldReason::ReadOnly);
+        let reason = match *errno {
+            errno if errno != 0 && !plain => format!("{reason}: {}", std::io::Error::from_raw_os_error(errno)),
+            _ => reason.to_string(),
+        };
+        Self { path: path.to_string(), reason, errno: *errno, since_ms: *since_ms }
     }
 }
 
@@ -198,15 +209,25 @@ impl From<&ReplicaStatus> for Replica {
 
 impl From<&TreeStatus> for Tree {
     fn from(status: &TreeStatus) -> Self {
-        let (state, reason) = match status.guard {
+        let (state, trip) = match status.guard {
             GuardState::Clear => ("ok", None),
-            GuardState::Tripped(why) => ("tripped", Some(why.to_string())),
+            GuardState::Tripped(why) => ("tripped", Some(why)),
         };
+        let cause = trip.map(|why| match why {
+            Trip::SourceGone => "source_gone",
+            Trip::SourceEmpty => "source_empty",
+            Trip::SourceReplaced => "source_replaced",
+            Trip::Wave { .. } => "wave",
+        });
         Self {
             source: shown(&status.source),
             tree_id: status.tree.to_string(),
             phase: if status.scanning { "scanning" } else { "following" }.to_owned(),
-            guard: Guard { state: state.to_owned(), reason },
+            guard: Guard {
+                state: state.to_owned(),
+                reason: trip.map(|why| why.to_string()),
+                cause: cause.map(str::to_owned),
+            },
             watch: status.watch.map(|watch| Watch {
                 directories: watch.known,
                 watched: watch.watched,
@@ -215,6 +236,23 @@ impl From<&TreeStatus> for Tree {
                 limit_reached: watch.limit_reached,
             }),
             replicas: status.replicas.iter().map(Replica::from).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_path_says_which_error_it_was_where_the_reason_does_not() {
+        for (reason, errno, expected) in [
+            (HeldReason::ReplicaFailed, 5, "system call failed on the replica: Input/output error (os error 5)"),
+            (HeldReason::DiskFull, 28, "disk full on the replica"),
+            (HeldReason::Approval, 0, "removal waits for approval"),
+        ] {
+            let held = HeldPath { path: fulmar_model::RelPath::root(), reason, errno, since_ms: 0 };
+            assert_eq!(Held::from(&held).reason, expected);
         }
     }
 }

@@ -55,6 +55,15 @@ pub(crate) struct Delivery {
     pub(crate) sent: u64,
 }
 
+/// A large file that has reached the replica's stage.
+pub(crate) struct Arrived {
+    pub(crate) path: RelPath,
+    pub(crate) content: Box<Content>,
+    pub(crate) stream: u64,
+    /// Whether it changed while it was read.
+    pub(crate) torn: bool,
+}
+
 /// Its result.
 pub(crate) enum Delivered {
     /// It is in the replica's stage.

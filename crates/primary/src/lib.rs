@@ -35,7 +35,7 @@ mod waiting;
 pub use clock::Clock;
 pub use error::{Error, Result};
 pub use guard::{GuardState, Trip};
-pub use primary::{Finished, HELD_LISTED, Mode, Primary, Sessions, Settings};
+pub use primary::{Finished, HELD_LISTED, Mode, Primary, Sessions, Settings, Would};
 pub use session::{Endpoint, Target};
 pub use status::{HeldPath, ReplicaState, ReplicaStatus, TreeStatus, WatchStatus};
 pub use waiting::{WaitError, Waited};

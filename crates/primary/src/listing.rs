@@ -1,24 +1,28 @@
 //! The primary's half of a comparison: walks a subtree and tells what is there, page by page. What the catalog proves
-//! unchanged comes with its hash; everything else without, and the replica then asks.
+//! unchanged comes with its hash; everything else without, and the replica then asks. Before that, what each directory comes
+//! to: what is equal on both sides is not listed.
 
 use crate::prepare::entry;
 use crate::{Error, Result};
 use fulmar_model::{Entry, Filter, Kind, Name, Record, RelPath, Stat};
 use fulmar_store::CatalogReader;
-use fulmar_tree::{Dir, Part, Tree, Walk, digest};
+use fulmar_tree::{Dir, Fingerprint, Listing, Part, Printed, Step, Tree, Walk, digest, list_part};
 use fulmar_wire::{FRAME_BYTES_MAX, PAGE_ENTRIES_MAX};
-use std::collections::HashMap;
+use std::sync::mpsc;
 use tokio::sync::mpsc::Sender;
 
 /// Bytes of names and link targets in one page, and what the rest of an entry takes at most: a page must fit in a frame.
 const PAGE_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
 const ENTRY_BYTES: usize = 128;
-/// Rows of the catalog read at once.
-const ROWS: usize = 4096;
+
+/// Directories that are surveyed; a larger tree is listed at once.
+const DIRECTORIES_MAX: usize = 200_000;
 
 /// What a listing yields.
 #[derive(Debug)]
 pub(crate) enum Listed {
+    /// First, where a survey was asked for and not taken back: what each directory comes to. `None`: there are too many.
+    Survey(Option<Vec<Printed>>),
     /// Entries of one directory.
     Page { directory: RelPath, part: Part, more: bool, entries: Vec<(Name, Entry)> },
     /// A directory that cannot be read. Nothing is said of what is in it, so nothing of it is removed.
@@ -27,43 +31,81 @@ pub(crate) enum Listed {
     End { entries: u64, sockets: u64 },
 }
 
+/// What is listed.
+#[derive(Debug)]
+pub(crate) enum Choice {
+    /// Everything below.
+    All,
+    /// These parts of directories, in the order of a walk.
+    Only(Vec<(RelPath, Part)>),
+}
+
 /// Walks on a thread of its own.
 pub(crate) struct Lister {
     pub(crate) tree: Tree,
     pub(crate) catalog: CatalogReader,
     pub(crate) filter: Filter,
     pub(crate) subtree: RelPath,
+    /// Whether the replica keeps owners.
+    pub(crate) owners: bool,
+    /// Where it is: a survey comes first, and here is what to do then.
+    pub(crate) choices: Option<mpsc::Receiver<Choice>>,
     pub(crate) pages: Sender<Listed>,
+}
+
+/// What was seen so far.
+#[derive(Default)]
+struct Count {
+    entries: u64,
+    sockets: u64,
 }
 
 impl Lister {
     /// Runs until the subtree is listed or nobody listens.
     pub(crate) fn run(self) -> Result<()> {
-        let filter = self.filter.clone();
-        let enter = move |path: &RelPath, _: &Stat| !filter.excludes_here(path, true);
-        let mut walk = Walk::filtered(&self.tree, &self.subtree, Box::new(enter));
-        let (mut count, mut sockets) = (0, 0);
-        while let Some(step) = walk.next_dir() {
-            let sent = match step {
-                // It goes with its own change; the subtree itself is looked at again when the comparison ends.
-                fulmar_tree::Step::Unreadable { error, .. } if error.is_gone() => continue,
-                fulmar_tree::Step::Unreadable { path, error } => {
-                    self.send(Listed::Unreadable { path, errno: error.errno() })
-                }
-                fulmar_tree::Step::Listing(listing) => {
-                    count += listing.entries.len() as u64;
-                    sockets += self.sockets(&listing.path, &listing.entries);
-                    self.directory(&listing.path, listing.part, listing.entries)
-                }
-            };
-            match sent {
-                Err(Error::Gone) => return Ok(()),
-                other => other?,
-            }
-        }
-        match self.send(Listed::End { entries: count, sockets }) {
+        match self.work() {
             Err(Error::Gone) => Ok(()),
             other => other,
+        }
+    }
+
+    fn work(&self) -> Result<()> {
+        let mut count = Count::default();
+        let choice = match &self.choices {
+            Some(choices) => self.survey(choices, &mut count)?,
+            None => Choice::All,
+        };
+        match choice {
+            Choice::Only(parts) => {
+                for (path, part) in parts {
+                    self.tell(match list_part(&self.tree, &path, part) {
+                        Ok(listing) => Step::Listing(listing),
+                        Err(error) => Step::Unreadable { path, error },
+                    })?;
+                }
+            }
+            Choice::All => {
+                count = Count::default();
+                let mut walk = self.walk();
+                while let Some(step) = walk.next_dir() {
+                    self.count(&step, &mut count);
+                    self.tell(step)?;
+                }
+            }
+        }
+        self.send(Listed::End { entries: count.entries, sockets: count.sockets })
+    }
+
+    fn walk(&self) -> Walk {
+        let filter = self.filter.clone();
+        let enter = move |path: &RelPath, _: &Stat| !filter.excludes_here(path, true);
+        Walk::filtered(&self.tree, &self.subtree, Box::new(enter))
+    }
+
+    fn count(&self, step: &Step, count: &mut Count) {
+        if let Step::Listing(listing) = step {
+            count.entries += listing.entries.len() as u64;
+            count.sockets += self.sockets(&listing.path, &listing.entries);
         }
     }
 
@@ -77,21 +119,90 @@ impl Lister {
         self.pages.blocking_send(listed).map_err(|_| Error::Gone)
     }
 
-    fn directory(&self, path: &RelPath, part: Part, found: Vec<(Name, Stat)>) -> Result<()> {
-        let records = self.records(path, part)?;
-        let dir = match self.tree.dir(path) {
-            Ok(dir) => dir,
-            // It goes with its own change.
-            Err(error) if error.is_gone() => return Ok(()),
-            Err(error) => return self.send(Listed::Unreadable { path: path.clone(), errno: error.errno() }),
-        };
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        for (name, stat) in found {
-            let here = path.join(&name);
-            if stat.kind == Kind::Socket || self.filter.excludes_here(&here, stat.kind == Kind::Directory) {
+    // What each directory comes to.
+
+    /// Tells what each directory comes to, and waits for what is to be listed.
+    fn survey(&self, choices: &mpsc::Receiver<Choice>, count: &mut Count) -> Result<Choice> {
+        let (mut walk, mut prints) = (self.walk(), Vec::new());
+        while let Some(step) = walk.next_dir() {
+            // A replica that knows nothing says so at once.
+            match choices.try_recv() {
+                Ok(choice) => return Ok(choice),
+                Err(mpsc::TryRecvError::Empty) => {}
+                Err(mpsc::TryRecvError::Disconnected) => return Err(Error::Gone),
+            }
+            self.count(&step, count);
+            prints.push(match step {
+                Step::Listing(listing) => self.print(listing)?,
+                // To be listed, which says why.
+                Step::Unreadable { path, .. } => Printed { directory: path, part: Part::WHOLE, fingerprint: None },
+            });
+            if prints.len() > DIRECTORIES_MAX {
+                self.send(Listed::Survey(None))?;
+                return choices.recv().map_err(|_| Error::Gone);
+            }
+        }
+        self.send(Listed::Survey(Some(prints)))?;
+        choices.recv().map_err(|_| Error::Gone)
+    }
+
+    fn print(&self, listing: Listing) -> Result<Printed> {
+        let Listing { path, part, entries, .. } = listing;
+        let (mut fingerprint, mut rows, mut dir) = (Fingerprint::default(), self.catalog.rows(&path), None);
+        for (name, stat) in entries {
+            if self.leaves_out(&path, &name, &stat) {
                 continue;
             }
-            if let Some(entry) = describe(&dir, &name, &stat, records.get(&name)) {
+            let record = rows.record(&name)?;
+            let known = record.as_ref().filter(|record| record.proves(&stat));
+            let entry = match (known, stat.kind) {
+                // Nothing that is not in the record or in the stat data.
+                (Some(record), kind) if kind != Kind::Symlink => {
+                    Some(entry(&stat, record.hash.filter(|_| kind == Kind::File), &[], record.xattrs))
+                }
+                (None, Kind::File) => None,
+                _ => {
+                    if dir.is_none() {
+                        dir = self.tree.dir(&path).ok();
+                    }
+                    dir.as_ref().and_then(|dir| describe(dir, &name, &stat, record.as_ref()))
+                }
+            };
+            match entry {
+                Some(entry) => fingerprint.add(&name, &entry, self.owners),
+                None => fingerprint.add_unknown(),
+            }
+        }
+        Ok(Printed { directory: path, part, fingerprint: fingerprint.finish() })
+    }
+
+    fn leaves_out(&self, directory: &RelPath, name: &Name, stat: &Stat) -> bool {
+        stat.kind == Kind::Socket || self.filter.excludes_here(&directory.join(name), stat.kind == Kind::Directory)
+    }
+
+    // Pages.
+
+    fn tell(&self, step: Step) -> Result<()> {
+        match step {
+            // It goes with its own change; the subtree itself is looked at again when the comparison ends.
+            Step::Unreadable { error, .. } if error.is_gone() => Ok(()),
+            Step::Unreadable { path, error } => self.send(Listed::Unreadable { path, errno: error.errno() }),
+            Step::Listing(listing) => self.directory(listing),
+        }
+    }
+
+    fn directory(&self, listing: Listing) -> Result<()> {
+        let Listing { path, part, entries: found, .. } = listing;
+        let dir = match self.tree.dir(&path) {
+            Ok(dir) => dir,
+            Err(error) => return self.tell(Step::Unreadable { path, error }),
+        };
+        let (mut entries, mut bytes, mut rows) = (Vec::new(), 0, self.catalog.rows(&path));
+        for (name, stat) in found {
+            if self.leaves_out(&path, &name, &stat) {
+                continue;
+            }
+            if let Some(entry) = describe(&dir, &name, &stat, rows.record(&name)?.as_ref()) {
                 let size = name.as_bytes().len() + ENTRY_BYTES + target_bytes(&entry);
                 bytes += size;
                 if entries.len() == PAGE_ENTRIES_MAX || bytes > PAGE_BYTES_MAX {
@@ -102,21 +213,7 @@ impl Lister {
                 entries.push((name, entry));
             }
         }
-        self.send(Listed::Page { directory: path.clone(), part, more: false, entries })
-    }
-
-    fn records(&self, path: &RelPath, part: Part) -> Result<HashMap<Name, Record>> {
-        let mut records = HashMap::new();
-        let mut after: Option<Name> = None;
-        loop {
-            let rows = self.catalog.children(path, after.as_ref(), ROWS)?;
-            let full = rows.len() == ROWS;
-            after = rows.last().map(|(name, _)| name.clone());
-            records.extend(rows.into_iter().filter(|(name, _)| part.contains(name)));
-            if !full {
-                return Ok(records);
-            }
-        }
+        self.send(Listed::Page { directory: path, part, more: false, entries })
     }
 }
 

@@ -19,6 +19,7 @@ mod directory;
 mod gone;
 mod shortcut;
 
+use crate::chunks::Arrived;
 use crate::guard::Guard;
 use crate::prepare::{Content, Found, entry, read};
 use crate::step::{Action, Step};
@@ -300,19 +301,22 @@ impl<'a> Plan<'a> {
 
     /// A large file has been shipped beside the batches: the operation that uses it. What has changed since is planned
     /// again instead, or an old version would replace a newer one that was shipped meanwhile.
-    pub(crate) fn shipped(&mut self, path: &RelPath, content: &Content, stream: u64, torn: bool) -> Result<()> {
-        let now = self.look(path)?;
-        let usable = now.is_some_and(|now| match torn {
-            true => now.inode == content.stat.inode && now.size > fulmar_wire::INLINE_BYTES_MAX,
-            false => now.same_version(&content.stat),
-        });
-        if !usable {
-            self.push(Class::Change, Step::new(path.clone(), Action::Again));
-            return Ok(());
+    pub(crate) fn shipped(&mut self, arrived: &Arrived) -> Result<()> {
+        let Arrived { path, content, stream, torn } = arrived;
+        let usable = match (self.look(path), torn) {
+            (Err(error), _) => return self.hold(path.clone(), error),
+            (Ok(None), _) => false,
+            (Ok(Some(now)), true) => now.inode == content.stat.inode && now.size > fulmar_wire::INLINE_BYTES_MAX,
+            (Ok(Some(now)), false) => now.same_version(&content.stat),
+        };
+        if usable {
+            self.touched.entry(path.parent().unwrap_or_default()).or_insert(false);
+            self.content(path.clone(), content, Carried::Stream(*stream))?;
         }
-        let carried = Carried::Stream(stream);
-        self.touched.entry(path.parent().unwrap_or_default()).or_insert(false);
-        self.content(path.clone(), content, carried)
+        if *torn || !usable {
+            self.push(Class::Change, Step::new(path.clone(), Action::Again));
+        }
+        Ok(())
     }
 
     fn everyone(&self) -> bool {

@@ -4,15 +4,15 @@
 //! Plans made for everyone are kept for a while, by the position they start at: replicas that keep up share them. A
 //! replica that is further behind gets plans of its own from the rows of the queue.
 
-use crate::Result;
 use crate::capture::advance;
+use crate::chunks::Arrived;
 use crate::clock::Clock;
 use crate::guard::{Guard, GuardState, Trip, Whose};
 use crate::keeper::Keeper;
 use crate::plan::{BATCH_CHANGES, Have, Mood, NAMES_MAX, Plan, Planned};
-use crate::prepare::Content;
 use crate::rescan::Rescans;
 use crate::step::{Action, Batch, Step};
+use crate::{Error, Result};
 use fulmar_model::{Change, Filter, RelPath, ReplicaId, Scope, Seq};
 use fulmar_store::{Catalog, NewChange, Outstanding, Queue, Unfinished, Work};
 use fulmar_tree::{Names, Tree};
@@ -228,16 +228,10 @@ impl Planner {
         Ok((steps, paths))
     }
 
-    /// The steps that use a large file which has reached a replica beside the batches.
-    pub(crate) fn shipped(
-        &mut self,
-        path: &RelPath,
-        content: &Content,
-        (stream, torn): (u64, bool),
-        replica: ReplicaId,
-    ) -> Result<Vec<Step>> {
+    /// The steps that use large files which have reached a replica beside the batches.
+    pub(crate) fn shipped(&mut self, arrived: &[Arrived], replica: ReplicaId) -> Result<Vec<Step>> {
         let mood = self.for_one(replica)?;
-        self.with_plan(mood, |plan| plan.shipped(path, content, stream, torn))
+        self.with_plan(mood, |plan| arrived.iter().try_for_each(|arrived| plan.shipped(arrived)))
     }
 
     /// Plans paths from the front of `asked`, as many as fit in one batch.
@@ -287,9 +281,14 @@ impl Planner {
     /// Trips the guard when the source is empty and was not. (That it is gone, or another, is noticed by the primary.)
     fn check_source(&mut self) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        let empty = match tree.root().names_if_few()? {
-            Names::All(names) => names.iter().all(|name| self.filter.excludes_here(&RelPath::root().join(name), false)),
-            Names::TooMany(_) => false,
+        let empty = match tree.root().names_if_few() {
+            // What it holds cannot be told: each path that changes is held for the same reason.
+            Err(error) if !error.is_gone() => return Ok(()),
+            Err(error) => return Err(error.into()),
+            Ok(Names::All(names)) => {
+                names.iter().all(|name| self.filter.excludes_here(&RelPath::root().join(name), false))
+            }
+            Ok(Names::TooMany(_)) => false,
         };
         if empty && self.catalog.count_below(&RelPath::root(), 2)? > 1 {
             self.trip(Trip::SourceEmpty)?;
@@ -330,13 +329,18 @@ impl Planner {
 
     /// A person approves what is held back: that, and no more. Gives the number of removals.
     pub(crate) fn approve(&mut self) -> Result<u64> {
+        // Nobody can mean what cannot be looked at, and what is to go is not known before it is back.
+        if self.tree.is_none() {
+            return Err(Error::SourceGone);
+        }
         let (held, replicas) = self
             .queue
             .ask_blocking(|queue| Ok::<_, fulmar_store::Error>((queue.approve()?, queue.replicas()?.len() as u64)))??;
         // Part of the wave may not have been planned yet, and so not been held: the same number once more for each.
         let known = match self.guard.state() {
             GuardState::Tripped(Trip::Wave { removals, .. }) => removals,
-            GuardState::Tripped(_) => self.catalog.count()?,
+            // The root stays.
+            GuardState::Tripped(_) => self.catalog.count()?.saturating_sub(1),
             GuardState::Clear => 0,
         };
         self.guard.approve(known.saturating_mul(replicas), (self.clock)());

@@ -74,6 +74,17 @@ pub struct Settings {
     pub settle: (Duration, Duration),
 }
 
+/// What a dry run would do.
+#[derive(Debug)]
+pub struct Would {
+    /// To which replica, as it was named.
+    pub replica: String,
+    /// What, in a word.
+    pub operation: &'static str,
+    /// Where.
+    pub path: RelPath,
+}
+
 /// How a session ended.
 #[derive(Debug)]
 pub struct Finished {
@@ -113,10 +124,7 @@ impl Primary {
     /// Opens the state, watches the source, and starts a session for every replica. `would` is told what a dry run would do.
     ///
     /// Errors leave nothing running. A damaged database is set aside and built anew.
-    pub async fn start(
-        settings: Settings,
-        would: Option<mpsc::UnboundedSender<(&'static str, RelPath)>>,
-    ) -> Result<(Self, Sessions)> {
+    pub async fn start(settings: Settings, would: Option<mpsc::Sender<Would>>) -> Result<(Self, Sessions)> {
         let end = CancellationToken::new();
         let opening = settings.clone();
         let opened = tokio::task::spawn_blocking(move || State::open(&opening)).await.map_err(|_| Error::Gone)??;

@@ -3,21 +3,19 @@
 //!
 //! What a scan finds missing is queued last, after its number was told to the guard.
 
-use crate::Result;
 use crate::capture::advance;
 use crate::clock::Clock;
 use crate::keeper::Keeper;
 use crate::planner::Planner;
-use fulmar_model::{Filter, Kind, Name, Record, RelPath, Scope, Seq, Stat};
-use fulmar_store::{CatalogReader, NewChange, Queue};
+use crate::{Error, Result};
+use fulmar_model::{Filter, Kind, Name, RelPath, Scope, Seq, Stat};
+use fulmar_store::{CatalogReader, NewChange, Queue, Rows};
 use fulmar_tree::{Part, Walk};
 use std::collections::BTreeSet;
 use tokio::sync::{mpsc, watch};
 
 /// Changes written in one transaction.
 const GROUP: usize = 512;
-/// Rows of the catalog read at once.
-const ROWS: usize = 4096;
 /// Missing paths remembered until the end of a scan; beyond it they are queued as they are found.
 const MISSING_MAX: usize = 100_000;
 
@@ -141,31 +139,29 @@ impl Rescan {
 
     /// Merges a part of a directory with its rows, both in order of names.
     fn compare(&self, path: &RelPath, part: Part, entries: Vec<(Name, Stat)>, found: &mut Found) -> Result<()> {
-        let mut rows =
-            Rows { catalog: &self.catalog, path, part, buffer: Vec::new().into_iter(), after: None, end: false };
-        let mut row = rows.next()?;
+        let mut rows = self.catalog.rows(path);
+        let pass = |rows: &mut Rows<'_>, before: Option<&Name>, found: &mut Found| {
+            while let Some((gone, _)) = rows.next_before(before)? {
+                if part.contains(&gone) {
+                    found.missing(path.join(&gone));
+                }
+            }
+            Ok::<_, Error>(())
+        };
         for (name, stat) in entries {
-            while let Some((gone, _)) = row.take_if(|(known, _)| *known < name) {
-                found.missing(path.join(&gone));
-                row = rows.next()?;
-            }
-            let known = row.take_if(|(known, _)| *known == name);
-            if known.is_some() {
-                row = rows.next()?;
-            }
-            let here = path.join(&name);
-            if self.filter.excludes_here(&here, stat.kind == Kind::Directory) || stat.kind == Kind::Socket {
+            pass(&mut rows, Some(&name), found)?;
+            let known = rows.record(&name)?;
+            if known.as_ref().is_some_and(|record| record.proves(&stat)) {
                 continue;
             }
-            if !known.is_some_and(|(_, record)| record.proves(&stat)) {
+            // A socket is nothing: only what it has replaced is of interest.
+            let here = path.join(&name);
+            let nothing = stat.kind == Kind::Socket && known.is_none();
+            if !nothing && !self.filter.excludes_here(&here, stat.kind == Kind::Directory) {
                 found.differs(here);
             }
         }
-        while let Some((gone, _)) = row {
-            found.missing(path.join(&gone));
-            row = rows.next()?;
-        }
-        Ok(())
+        pass(&mut rows, None, found)
     }
 
     fn write(&self, found: &mut Found, end: bool) -> Result<()> {
@@ -199,32 +195,5 @@ impl Found {
 
     fn missing(&mut self, path: RelPath) {
         self.missing.push(path);
-    }
-}
-
-/// The rows of one part of a directory, in order, a page at a time.
-struct Rows<'a> {
-    catalog: &'a CatalogReader,
-    path: &'a RelPath,
-    part: Part,
-    buffer: std::vec::IntoIter<(Name, Record)>,
-    after: Option<Name>,
-    end: bool,
-}
-
-impl Rows<'_> {
-    fn next(&mut self) -> Result<Option<(Name, Record)>> {
-        loop {
-            if let Some(row) = self.buffer.by_ref().find(|(name, _)| self.part.contains(name)) {
-                return Ok(Some(row));
-            }
-            if self.end {
-                return Ok(None);
-            }
-            let rows = self.catalog.children(self.path, self.after.as_ref(), ROWS)?;
-            self.end = rows.len() < ROWS;
-            self.after = rows.last().map(|(name, _)| name.clone());
-            self.buffer = rows.into_iter();
-        }
     }
 }

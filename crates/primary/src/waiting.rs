@@ -11,7 +11,7 @@ use crate::primary::Parts;
 use crate::rescan::Rescans;
 use crate::status::HeldPath;
 use crate::{Error, Result};
-use fulmar_model::{HeldReason, Seq};
+use fulmar_model::{HeldReason, ReplicaId, Seq};
 use fulmar_store::{Queue, Work};
 use std::time::Duration;
 use thiserror::Error as ThisError;
@@ -71,6 +71,9 @@ enum Standing {
     Behind { cause: Option<String> },
     Held(Vec<HeldPath>),
 }
+
+/// The replica whose cursor is known to be at the target, and since when.
+type Reached = Option<(ReplicaId, i64)>;
 
 /// A way to know that everything which has happened is in the queue.
 #[derive(Clone)]
@@ -145,7 +148,7 @@ impl Parts {
     async fn first_behind(
         &self,
         target: Seq,
-        reached: &mut [Option<i64>],
+        reached: &mut [Reached],
     ) -> std::result::Result<Option<(String, Option<String>)>, WaitError> {
         let mut late = None;
         for ((index, endpoint), reached) in self.endpoints.iter().enumerate().zip(reached) {
@@ -160,9 +163,9 @@ impl Parts {
         Ok(late)
     }
 
-    /// `reached`: since when the replica's cursor is known to be at the target. What early changes leave to be done was
-    /// written down by then; what is written down later belongs to later changes.
-    async fn standing(&self, index: usize, target: Seq, reached: &mut Option<i64>) -> Result<Standing> {
+    /// What early changes leave to be done was written down when the cursor had `reached` the target; what is written down
+    /// later belongs to later changes.
+    async fn standing(&self, index: usize, target: Seq, reached: &mut Reached) -> Result<Standing> {
         let pulse = self.pulses.get(index).map(|pulse| pulse.borrow().clone()).unwrap_or_default();
         let Some(replica) = pulse.replica else { return Ok(Standing::Behind { cause: pulse.error }) };
         let cursor = self
@@ -172,10 +175,12 @@ impl Parts {
                 Ok::<_, fulmar_store::Error>(row.and_then(|row| row.cursor))
             })
             .await??;
+        // Another replica in the same place has nothing yet of what the one before had.
+        *reached = reached.filter(|(id, _)| *id == replica);
         if cursor.is_some_and(|cursor| cursor >= target) {
-            reached.get_or_insert((self.clock)());
+            reached.get_or_insert((replica, (self.clock)()));
         }
-        let until = reached.unwrap_or(i64::MAX);
+        let until = reached.map_or(i64::MAX, |(_, ms)| ms);
         let rows = self
             .queue
             .ask(move |queue| {

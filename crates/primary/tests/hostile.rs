@@ -72,6 +72,7 @@ async fn welcome(link: &mut Link) {
 async fn until_a_chunk_comes(link: &mut Link) {
     loop {
         match hear(link).await {
+            FromPrimary::Survey { .. } => say(link, FromReplica::Surveyed { fingerprint: None }).await,
             FromPrimary::Page(page) => {
                 let wants = (0..).zip(&page.entries).map(|(index, _)| Want { index, have: None }).collect();
                 say(link, FromReplica::Wanted { page: page.page, wants }).await;

@@ -23,6 +23,9 @@ use std::sync::mpsc::Receiver;
 /// Bytes of chunks the primary may have under way.
 pub(crate) const CREDIT_BYTES: u32 = 4 << 20;
 
+/// Files above this size are synced here, beside the batches, which would wait for them; smaller ones with their batch.
+const SYNC_BYTES_MIN: u64 = 4 << 20;
+
 /// Large files a primary may have begun and not ended.
 const STREAMS_MAX: usize = 16;
 
@@ -204,7 +207,8 @@ impl Writer {
             Incoming::Asked(_) => Err(Outcome::NeedContent),
         };
         Ok(finished.and_then(|(staged, hash)| {
-            if self.durability != Durability::None {
+            let large = staged.stat().is_ok_and(|stat| stat.size > SYNC_BYTES_MIN);
+            if large && self.durability != Durability::None {
                 staged.sync().map_err(|error| held(&error))?;
             }
             Ok((staged, hash))

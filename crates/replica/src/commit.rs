@@ -2,7 +2,8 @@
 //! catalog and position in one commit → answer when that is durable. While this goes on, the stager fills the next batch.
 //!
 //! The sync that makes the next batch's stage durable covers the commit before it. So where a batch is waiting already, the
-//! answer to the one before goes out after that sync; where none is, the commit is made durable by itself.
+//! answer to the one before goes out after that sync; where none is, the commit is made durable by itself. Batches that are
+//! waiting together are made durable together: the syncs are what takes time, and they cost as much for one as for all.
 //!
 //! The committer is the only one who changes the tree and the store.
 
@@ -50,15 +51,16 @@ pub(crate) struct Committer {
     pub(crate) answers: Sender,
     /// Number of large files being written.
     pub(crate) large: Arc<AtomicUsize>,
-    /// To the batch before, whose commit is not known to be durable.
-    pub(crate) owed: Option<FromReplica>,
+    /// To the batches before, whose commit is not known to be durable.
+    pub(crate) owed: Vec<FromReplica>,
 }
 
 impl Committer {
     /// Runs until everybody who could send a job is gone.
     pub(crate) fn run(mut self) -> Result<()> {
+        let mut next = None;
         loop {
-            let waiting = match self.jobs.try_recv() {
+            let waiting = match next.take().map_or_else(|| self.jobs.try_recv(), Ok) {
                 Err(TryRecvError::Empty) => {
                     self.settle()?;
                     self.jobs.recv().ok()
@@ -68,8 +70,17 @@ impl Committer {
             let Some(job) = waiting else { break };
             let answer = match job {
                 Job::Batch(batch) => {
-                    let answer = self.batch(batch)?;
-                    self.owed = Some(answer);
+                    let mut batches = vec![batch];
+                    while let Ok(job) = self.jobs.try_recv() {
+                        match job {
+                            Job::Batch(batch) => batches.push(batch),
+                            other => {
+                                next = Some(other);
+                                break;
+                            }
+                        }
+                    }
+                    self.owed = self.commit(batches)?;
                     continue;
                 }
                 Job::Extra(paths) => {
@@ -91,9 +102,9 @@ impl Committer {
         Ok(self.answers.send_blocking(Lane::Urgent, answer.encode()?)?)
     }
 
-    /// Makes the last batch's commit durable, and answers it.
+    /// Makes the last commit durable, and answers what was in it.
     fn settle(&mut self) -> Result<()> {
-        if self.owed.is_some() {
+        if !self.owed.is_empty() {
             self.flush()?;
         }
         self.durable()
@@ -106,9 +117,9 @@ impl Committer {
         }
     }
 
-    /// The last batch's commit is durable.
+    /// The last commit is durable.
     fn durable(&mut self) -> Result<()> {
-        self.owed.take().map_or(Ok(()), |answer| self.answer(&answer))
+        std::mem::take(&mut self.owed).iter().try_for_each(|answer| self.answer(answer))
     }
 
     fn extra(&mut self, paths: &[RelPath]) -> Result<()> {
@@ -142,15 +153,33 @@ impl Committer {
         Ok(FromReplica::Extras { paths })
     }
 
-    fn batch(&mut self, batch: Batch) -> Result<FromReplica> {
-        let Batch { number, position, operations } = batch;
+    /// Makes batches durable and visible, in order; gives the answer to each, to be sent when the commit is durable too.
+    fn commit(&mut self, batches: Vec<Batch>) -> Result<Vec<FromReplica>> {
         if !self.applier.private.is_in_place()? {
             return Err(Error::Displaced);
         }
-        self.intend(&operations)?;
-        self.sync_staged(&operations)?;
+        self.intend(&batches)?;
+        self.sync_staged(&batches)?;
         self.durable()?;
         self.applier.store.begin()?;
+        let mut answers = Vec::new();
+        for Batch { number, position, operations } in batches {
+            let outcomes = self.apply(operations)?;
+            if let Some(position) = position {
+                self.applier.store.set_position(self.queue, position)?;
+            }
+            answers.push((number, outcomes));
+        }
+        self.sync_directories()?;
+        self.applier.store.clear_intents()?;
+        self.applier.store.commit()?;
+        let quarantined = self.applier.store.quarantine_count()?;
+        let answer = |(batch, outcomes)| FromReplica::Committed { batch, outcomes, quarantined };
+        Ok(answers.into_iter().map(answer).collect())
+    }
+
+    /// Outcomes other than done, by index.
+    fn apply(&mut self, operations: Vec<Prepared>) -> Result<Vec<(u32, Outcome)>> {
         let mut outcomes = Vec::new();
         for (index, prepared) in operations.into_iter().enumerate() {
             let outcome = match prepared.failed {
@@ -161,21 +190,15 @@ impl Committer {
                 outcomes.push((u32::try_from(index).unwrap_or(u32::MAX), outcome));
             }
         }
-        self.sync_directories()?;
-        if let Some(position) = position {
-            self.applier.store.set_position(self.queue, position)?;
-        }
-        self.applier.store.clear_intents()?;
-        self.applier.store.commit()?;
-        let quarantined = self.applier.store.quarantine_count()?;
-        Ok(FromReplica::Committed { batch: number, outcomes, quarantined })
+        Ok(outcomes)
     }
 
     /// Content and metadata of staged files are on disk before a rename makes them visible: otherwise a power cut leaves
     /// an empty file under the final name. So are the intents, and with them every commit before.
-    fn sync_staged(&mut self, operations: &[Prepared]) -> Result<()> {
-        // Large files were synced by the chunk writer; another fsync of a clean file costs next to nothing.
-        let staged = || operations.iter().filter_map(|prepared| prepared.staged.as_ref());
+    fn sync_staged(&mut self, batches: &[Batch]) -> Result<()> {
+        // The largest files were synced by the chunk writer; another fsync of a clean file costs next to nothing.
+        let staged =
+            || batches.iter().flat_map(|batch| &batch.operations).filter_map(|prepared| prepared.staged.as_ref());
         let count = staged().count();
         match self.durability {
             Durability::None => {}
@@ -190,9 +213,9 @@ impl Committer {
     }
 
     /// Writes down what is about to become visible, so that after a crash it is not taken for somebody else's work.
-    fn intend(&mut self, operations: &[Prepared]) -> Result<()> {
+    fn intend(&mut self, batches: &[Batch]) -> Result<()> {
         let mut intents: Vec<Intent> = Vec::new();
-        for prepared in operations {
+        for prepared in batches.iter().flat_map(|batch| &batch.operations) {
             if let (Operation::Put { path, entry, .. }, Some(staged)) = (&prepared.operation, &prepared.staged) {
                 let record = Record {
                     stat: staged.stat()?,

@@ -8,11 +8,12 @@ use crate::Result;
 use crate::commit::Job;
 use crate::drift::{content_hash, group_is_whole};
 use crate::open::is_ignored;
+use crate::survey::Surveyed;
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Entry, Hash, Kind, Name, Node, Record, RelPath, Stat};
 use fulmar_store::CatalogReader;
 use fulmar_tree::{Dir, Part, Tree, digest};
-use fulmar_wire::{FromReplica, Page, Want};
+use fulmar_wire::{FromReplica, Page, Print, Want};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -28,6 +29,10 @@ pub(crate) enum Listing {
     Page(Page),
     /// No more pages.
     End,
+    /// What does everything below this directory come to?
+    Survey(RelPath),
+    /// Some of the directories that were surveyed.
+    Prints { page: u32, prints: Vec<Print> },
     /// In a dry run against a directory that is no replica: the paths behind this one that the listing did not have. (A
     /// replica's are in its store.)
     Extras { after: Option<RelPath> },
@@ -48,6 +53,8 @@ pub(crate) struct Comparer {
     pub(crate) answers: Sender,
     /// See [`Listing::Extras`].
     pub(crate) looked: Looked,
+    /// What the last survey has found, until the comparison ends.
+    pub(crate) surveyed: Option<Surveyed>,
 }
 
 /// Paths only this side has, where there is no store to note them.
@@ -101,12 +108,30 @@ impl Comparer {
         let mut local: Option<Local> = None;
         let mut counted = 0u64;
         while let Ok(listing) = self.listings.recv() {
-            if let Listing::Extras { after } = listing {
-                self.answer(&FromReplica::Extras { paths: self.looked.page(after) })?;
-                continue;
-            }
-            let Listing::Page(page) = listing else {
+            let page = match listing {
+                Listing::Extras { after } => {
+                    self.answer(&FromReplica::Extras { paths: self.looked.page(after) })?;
+                    continue;
+                }
+                Listing::Survey(subtree) => {
+                    let answer = self.survey(&subtree)?;
+                    self.answer(&answer)?;
+                    continue;
+                }
+                Listing::Prints { page, prints } => {
+                    let differing = self.surveyed.as_mut().map(|surveyed| surveyed.differing(prints));
+                    let prints = differing.ok_or(crate::Error::Protocol("fingerprints without a survey"))?;
+                    self.answer(&FromReplica::Differing { page, prints })?;
+                    continue;
+                }
+                Listing::Page(page) => Some(page),
+                Listing::End => None,
+            };
+            let Some(page) = page else {
                 self.hand_over(local.take(), &mut counted)?;
+                for strays in self.surveyed.take().into_iter().flat_map(Surveyed::into_strays) {
+                    self.extras(strays, &mut counted)?;
+                }
                 match &self.committer {
                     Some(committer) => {
                         if committer.send(Job::Listed).is_err() {
@@ -121,6 +146,9 @@ impl Comparer {
             let same = local.as_ref().is_some_and(|at| at.directory == page.directory && at.part == page.part);
             if !same {
                 self.hand_over(local.take(), &mut counted)?;
+                if let Some(surveyed) = &mut self.surveyed {
+                    surveyed.forget(&page.directory, page.part);
+                }
                 local = Some(self.open(&page)?);
             }
             let Some(at) = local.as_mut() else { continue };

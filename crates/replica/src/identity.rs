@@ -5,7 +5,7 @@
 use crate::{Error, Result};
 use fulmar_model::{Id, ReplicaId, Term, TreeId};
 use std::io::{ErrorKind, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Contents of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +23,14 @@ const FILE: &str = ".fulmar/identity";
 const BYTES_MAX: u64 = 4096;
 
 impl Identity {
+    /// Where the replica at `root` has it.
+    pub fn at(root: &Path) -> PathBuf {
+        root.join(FILE)
+    }
+
     /// Reads the identity of the replica at `root`; `None` when there is none, or none that can be read.
     pub fn read(root: &Path) -> Option<Self> {
-        let file = std::fs::File::open(root.join(FILE)).ok()?;
+        let file = std::fs::File::open(Self::at(root)).ok()?;
         let mut text = String::new();
         std::io::Read::read_to_string(&mut std::io::Read::take(file, BYTES_MAX), &mut text).ok()?;
         let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
@@ -39,7 +44,7 @@ impl Identity {
     /// Writes it durably.
     pub fn write(&self, root: &Path) -> Result<()> {
         let text = format!("tree {}\nreplica {}\nterm {}\n", self.tree, self.replica, self.term.0);
-        let (path, staged) = (root.join(FILE), root.join(".fulmar/identity.new"));
+        let (path, staged) = (Self::at(root), root.join(".fulmar/identity.new"));
         let write = || -> std::io::Result<()> {
             let mut file = std::fs::File::create(&staged)?;
             file.write_all(text.as_bytes())?;

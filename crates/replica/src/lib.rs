@@ -21,6 +21,7 @@ mod open;
 mod quarantine;
 mod session;
 mod stager;
+mod survey;
 
 pub use error::{Error, Result};
 pub use identity::Identity;

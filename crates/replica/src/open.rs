@@ -52,6 +52,7 @@ pub(crate) fn open(root: &Path, hello: &Hello, options: &Options) -> Result<Read
     if is_this_machine(hello, options) {
         check_nesting(&near, exists, hello, &shown)?;
     }
+    check_above(anchor, exists, &shown)?;
     if !exists {
         if hello.dry_run {
             return Ok(Ready::Look(None));
@@ -96,6 +97,25 @@ fn check_nesting(near: &Tree, exists: bool, hello: &Hello, shown: &str) -> Resul
         return refuse(Refusal::Nested, format!("the source {source} is inside the replica {shown}"));
     }
     Ok(())
+}
+
+/// Refuses a place inside another replica: whoever serves that one would take this one for strays.
+fn check_above(anchor: &Path, exists: bool, shown: &str) -> Result<()> {
+    let Ok(real) = std::fs::canonicalize(anchor) else { return Ok(()) };
+    // The directory may be a replica itself; one that is still to be made may not be in a replica.
+    let mut above = real.ancestors().skip(usize::from(exists));
+    let is_replica = |path: &&Path| match std::fs::symlink_metadata(Identity::at(path)) {
+        Ok(_) => true,
+        // Private to the user it belongs to.
+        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+    };
+    match above.find(is_replica) {
+        Some(outer) => {
+            let outer = escape(outer.as_os_str().as_bytes());
+            refuse(Refusal::Nested, format!("{shown} is inside another replica, {outer}"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The identity the directory has; an error when it belongs to somebody else, or to nobody and is not empty.

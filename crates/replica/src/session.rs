@@ -23,8 +23,8 @@ const ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
 /// Operations waiting for the stager; full: the session stops reading, and the primary feels it.
 const ORDERS: usize = 64;
-/// Batches waiting for the committer; full: the stager waits.
-const JOBS: usize = 2;
+/// Batches waiting for the committer, which takes them together; full: the stager waits. As many as a primary sends at most.
+const JOBS: usize = 4;
 /// Pages waiting for the comparer. The primary sends at most this many before it has an answer.
 const PAGES: usize = 8;
 /// Chunks waiting for the chunk writer: what the credit allows in the smallest chunks.
@@ -135,6 +135,7 @@ impl Crew {
             committer: Some(jobs.clone()),
             answers: answers.clone(),
             looked: Looked::default(),
+            surveyed: None,
         };
         let writer = Writer {
             stage: Arc::clone(&stage),
@@ -155,7 +156,7 @@ impl Crew {
             jobs: jobs_end,
             answers: answers.clone(),
             large,
-            owed: None,
+            owed: Vec::new(),
         };
         let threads = vec![
             spawn("fulmar-compare", alive.clone(), move || comparer.run())?,
@@ -182,6 +183,8 @@ impl Crew {
                 }
                 FromPrimary::Page(page) => hand(&self.listings, Listing::Page(page))?,
                 FromPrimary::Listed => hand(&self.listings, Listing::End)?,
+                FromPrimary::Survey { subtree } => hand(&self.listings, Listing::Survey(subtree))?,
+                FromPrimary::Prints { page, prints } => hand(&self.listings, Listing::Prints { page, prints })?,
                 FromPrimary::Extras { after } => {
                     let jobs = self.jobs.clone();
                     let handed = tokio::task::spawn_blocking(move || jobs.send(Job::Extras { after }).is_ok());
@@ -207,6 +210,12 @@ impl Crew {
 
     /// Hands an order to the stager. While there is no room, the primary is told that somebody is alive here.
     async fn order(&self, order: Order, answers: &Sender) -> Result<bool> {
+        let mut order = order;
+        match self.orders.try_send(order) {
+            Ok(()) => return Ok(true),
+            Err(tokio::sync::mpsc::error::TrySendError::Closed(_)) => return Ok(false),
+            Err(tokio::sync::mpsc::error::TrySendError::Full(back)) => order = back,
+        }
         loop {
             match tokio::time::timeout(ALIVE, self.orders.reserve()).await {
                 Ok(Ok(room)) => {
@@ -272,6 +281,7 @@ async fn look(tree: Option<Tree>, _hello: &Hello, link: &mut Link, options: Opti
         committer: None,
         answers: link.sender.clone(),
         looked: Looked::default(),
+        surveyed: None,
     };
     let (alive, mut ended) = tokio::sync::mpsc::channel(1);
     let thread = spawn("fulmar-compare", alive, move || comparer.run())?;

@@ -16,6 +16,9 @@ use tokio::sync::mpsc::Receiver;
 /// Most operations in one batch: bounds what a peer can make this side remember.
 pub(crate) const BATCH_OPERATIONS_MAX: usize = 8192;
 
+/// Most large files that are complete and not used: each holds a handle.
+const FINISHED_MAX: usize = 1024;
+
 /// What the stager is told.
 pub(crate) enum Order {
     /// One operation of the batch under way.
@@ -64,6 +67,9 @@ impl Stager {
                     operations.push(self.prepare(operation, &mut finished));
                 }
                 Order::Finished { stream, staged } => {
+                    if finished.len() >= FINISHED_MAX {
+                        return Err(crate::Error::Protocol("too many large files that nothing uses"));
+                    }
                     finished.insert(stream, staged);
                 }
                 Order::Forget { stream } => {

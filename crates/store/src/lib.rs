@@ -1,6 +1,7 @@
 //! The durable state of a tree, in reading order: how a file is opened and what is done with a damaged one (`open`,
-//! `schema`, `layout_2`), the queue of changes (`queue`), who has seen them (`cursor`) and what was passed over (`outstanding`), what
-//! is remembered of each path (`catalog`, `reader`, `record`), and what a replica keeps besides (`replica`).
+//! `schema`, `layout_2`), the queue of changes (`queue`), who has seen them (`cursor`) and what was passed over
+//! (`outstanding`), what is remembered of each path (`catalog`, `reader`, `rows`, `record`), and what a replica keeps
+//! besides (`replica`).
 //!
 //! Invariants:
 //! - This is the only crate that knows SQL. Its types own their connection: `Send`, not `Sync`, one thread each.
@@ -22,6 +23,7 @@ mod queue;
 mod reader;
 mod record;
 mod replica;
+mod rows;
 mod schema;
 
 pub use catalog::Catalog;
@@ -32,6 +34,7 @@ pub use outstanding::{Outstanding, OutstandingCount, Unfinished, Waiting, Work};
 pub use queue::{Backlog, NewChange, Queue};
 pub use reader::CatalogReader;
 pub use replica::{Intent, Quarantined, ReplicaStore};
+pub use rows::Rows;
 
 #[cfg(test)]
 mod tests;

@@ -121,6 +121,15 @@ impl Queue {
         })
     }
 
+    /// Since when the oldest work of a replica is known, in milliseconds since 1970; `None` when there is none.
+    pub fn outstanding_since(&self, replica: ReplicaId) -> Result<Option<i64>> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT min(since) FROM outstanding WHERE replica = ?1")?
+                .query_row([&replica.0.0[..]], |row| row.get(0))
+        })
+    }
+
     /// Work of a replica whose time has come, the longest due first: up to `rows` rows of everything but content, and up to
     /// `content` rows of that. What is gone has its own way ([`Self::gone`]).
     pub fn due(&self, replica: ReplicaId, now_ms: i64, (rows, content): (usize, usize)) -> Result<Vec<Outstanding>> {

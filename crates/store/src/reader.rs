@@ -8,6 +8,7 @@
 use crate::column::{self, bits, clamp, limit, record_columns};
 use crate::directories::Directories;
 use crate::error::{At, Result};
+use crate::rows::Rows;
 use fulmar_model::{LinkGroup, Name, PATH_BYTES_MAX, Record, RelPath};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -73,6 +74,11 @@ impl CatalogReader {
                 .query_map(params![id, after, limit(rows)], |row| Ok((column::name(row, 0)?, column::record(row, 1)?)))?
                 .collect()
         })
+    }
+
+    /// All that a directory contains, to be gone through beside a listing.
+    pub fn rows<'a>(&'a self, path: &'a RelPath) -> Rows<'a> {
+        Rows::new(self, path)
     }
 
     /// The paths whose record has this inode. Placeholders have none. A replica's catalog is not searched by the inodes of

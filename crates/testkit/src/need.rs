@@ -30,7 +30,7 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Says `skipped: …` with the reason; panics when `CI=true`. Always `false`: the test cannot run.
-pub(crate) fn skipped(why: &str) -> bool {
+pub fn skipped(why: &str) -> bool {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "this test cannot run in CI: {why}");
     eprintln!("skipped: {why}");
     false

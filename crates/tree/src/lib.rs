@@ -1,6 +1,6 @@
 //! The only crate that touches replicated files, in reading order: the opened root (`root`), one directory of it (`dir`,
 //! its names in `list` and `part`), a whole subtree (`walk`, `remove`), what is read (`reader`, `xattr`), what is written
-//! (`private`, `stage`, `staged`, `metadata`), and what surrounds it (`lock`, `clock`, `hash`, `error`, `sys`).
+//! (`private`, `stage`, `staged`, `metadata`), and what surrounds it (`lock`, `clock`, `hash`, `fingerprint`, `error`, `sys`).
 //!
 //! Invariants: every access starts at a held directory handle and names one component, or a relative path that the
 //! kernel resolves beneath that handle without following symlinks (`openat2`) and without crossing a mount point. No
@@ -10,6 +10,7 @@
 mod clock;
 mod dir;
 mod error;
+mod fingerprint;
 mod hash;
 mod list;
 mod lock;
@@ -29,6 +30,7 @@ mod xattr;
 pub use clock::Clock;
 pub use dir::{Dir, Replace};
 pub use error::{Error, Result};
+pub use fingerprint::{Fingerprint, Printed, fingerprint_of};
 pub use hash::{hash_bytes, zeros};
 pub use list::Names;
 pub use lock::{Lock, lock_file};
@@ -41,5 +43,5 @@ pub use remove::{Visit, remove_tree};
 pub use root::{Tree, identify};
 pub use stage::Stage;
 pub use staged::{Staged, StagedFile};
-pub use walk::{Listing, Step, Walk};
+pub use walk::{Listing, Step, Walk, list_part};
 pub use xattr::digest;

@@ -70,6 +70,15 @@ impl Walk {
         Self { tree: tree.clone(), enter, stack: vec![Frame::first(start.clone())] }
     }
 
+    /// Leaves a directory of the listing that came last, with all that is in it, out.
+    pub fn skip(&mut self, name: &Name) {
+        let Some(frame) = self.stack.last_mut() else { return };
+        // They are kept with the first one last.
+        if let Ok(at) = frame.pending.binary_search_by(|pending| name.cmp(pending)) {
+            frame.pending.remove(at);
+        }
+    }
+
     /// The next directory or part; `None` at the end. Directories that vanish are passed over.
     pub fn next_dir(&mut self) -> Option<Step> {
         loop {
@@ -116,21 +125,35 @@ impl Frame {
     }
 }
 
+/// One part of one directory, as a walk would list it.
+pub fn list_part(tree: &Tree, path: &RelPath, part: Part) -> Result<Listing> {
+    list_directory(tree, path, |dir| Ok((part, dir.names(part)?)))
+}
+
 /// Lists what is next of a directory and moves on to the part after it.
 fn list(tree: &Tree, frame: &mut Frame) -> Result<Listing> {
-    let dir = tree.dir(&frame.path)?;
-    let stat = dir.stat_self()?;
-    let (part, names) = match frame.next {
-        Next::Part(part) => (part, dir.names(part)?),
-        Next::First | Next::Done => first_names(&dir)?,
+    let listing = match frame.next {
+        Next::Part(part) => list_part(tree, &frame.path, part)?,
+        Next::First | Next::Done => list_directory(tree, &frame.path, first_names)?,
     };
+    frame.next = listing.part.next().map_or(Next::Done, Next::Part);
+    Ok(listing)
+}
+
+fn list_directory(
+    tree: &Tree,
+    path: &RelPath,
+    names: impl FnOnce(&Dir) -> Result<(Part, Vec<Name>)>,
+) -> Result<Listing> {
+    let dir = tree.dir(path)?;
+    let stat = dir.stat_self()?;
+    let (part, names) = names(&dir)?;
     let longest = names.iter().map(|name| name.as_bytes().len()).max().unwrap_or(0);
-    if frame.path.as_bytes().len() + 1 + longest > PATH_BYTES_MAX {
-        return Err(Error::PathTooLong { path: frame.path.clone() });
+    if path.as_bytes().len() + 1 + longest > PATH_BYTES_MAX {
+        return Err(Error::PathTooLong { path: path.clone() });
     }
     let entries = dir.stat_all(names)?;
-    frame.next = part.next().map_or(Next::Done, Next::Part);
-    Ok(Listing { path: frame.path.clone(), stat, part, entries })
+    Ok(Listing { path: path.clone(), stat, part, entries })
 }
 
 fn first_names(dir: &Dir) -> Result<(Part, Vec<Name>)> {

@@ -25,7 +25,7 @@ fn beyond_the_watch_limit_subtrees_are_polled_until_there_are_watches() {
     let before = fs::read_to_string(LIMIT).expect("inotify");
     // Room for ten of forty directories. Others of the same user may hold watches, so the first pass finds what is left.
     if fs::write(LIMIT, "10").is_err() {
-        eprintln!("skipped: only root may change {LIMIT}");
+        fulmar_testkit::skipped(&format!("only root may change {LIMIT}"));
         return;
     }
     let restore = Restore(before);

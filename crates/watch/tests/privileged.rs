@@ -32,8 +32,7 @@ fn own_mounts() -> bool {
 
 #[test]
 fn a_directory_that_cannot_be_read_is_polled_until_it_can() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: needs root");
+    if !fulmar_testkit::need_root("mode 000 that stops somebody") {
         return;
     }
     let open = |at: &std::path::Path, mode| fs::set_permissions(at, fs::Permissions::from_mode(mode)).expect("chmod");
@@ -70,7 +69,7 @@ fn a_directory_that_cannot_be_read_is_polled_until_it_can() {
 fn mounts_inside_are_not_entered_and_a_directory_mounted_twice_is_polled() {
     std::thread::spawn(|| {
         if !own_mounts() {
-            eprintln!("skipped: needs root");
+            fulmar_testkit::skipped("mounting needs root");
             return;
         }
         let mut tree = watched_with(Filter::default(), options(), 1 << 10, |root| {

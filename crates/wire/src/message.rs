@@ -143,6 +143,17 @@ pub fn chunk_cost(bytes: usize) -> u32 {
 /// The most bytes of a signature in one [`Basis`].
 pub const BASIS_PART_BYTES_MAX: usize = 256 * 1024;
 
+/// What a directory, or a part of it, holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Print {
+    /// The directory.
+    pub directory: RelPath,
+    /// Which part of it, of how many; see [`Page`].
+    pub part: (u32, u32),
+    /// The fingerprint of its entries; `None` when something there is not known.
+    pub fingerprint: Option<Hash>,
+}
+
 /// An entry of a page that is not so on the replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Want {
@@ -193,6 +204,18 @@ pub enum FromPrimary {
     Ping,
     /// The content of a large file is about to come in a stream.
     Offer(Offer),
+    /// Asks what everything below a directory comes to.
+    Survey {
+        /// The directory.
+        subtree: RelPath,
+    },
+    /// Some of the directories that were surveyed, at most [`PAGE_ENTRIES_MAX`].
+    Prints {
+        /// Number of the page within the session, to be named in the answer.
+        page: u32,
+        /// In the order of a listing.
+        prints: Vec<Print>,
+    },
 }
 
 /// From the replica to the primary.
@@ -248,12 +271,25 @@ pub enum FromReplica {
     /// Answer to an `Offer` that asks, or to one whose basis is not there or did not lead to the content: then the stream is
     /// of no use any more.
     Basis(Basis),
+    /// Answer to `Survey`.
+    Surveyed {
+        /// One fingerprint for everything below; `None` when something there is not known, or there is too much.
+        fingerprint: Option<Hash>,
+    },
+    /// Answer to `Prints`.
+    Differing {
+        /// The page.
+        page: u32,
+        /// Index of every directory that is not so on the replica, increasing.
+        prints: Vec<u32>,
+    },
 }
 
 record!(Ancestor { device, inode });
 record!(Hello { tree, term, queue, boot, ancestors, source, adopt, dry_run, durability, delete });
 record!(Welcome { replica, position, owners, credit, quarantined });
 record!(Page { page, directory, part, more, entries });
+record!(Print { directory, part, fingerprint });
 record!(Want { index, have });
 record!(Offer { stream, path, size, basis });
 record!(Basis { stream, hash, signature, more });
@@ -312,6 +348,11 @@ impl FromPrimary {
             Self::Abandon { stream } => control(7, 1, |to| stream.put(to)),
             Self::Ping => control(8, 0, |_| ()),
             Self::Offer(offer) => control(9, 1, |to| offer.put(to)),
+            Self::Survey { subtree } => control(10, 1, |to| subtree.put(to)),
+            Self::Prints { page, prints } => control(11, 2, |to| {
+                page.put(to);
+                prints.put(to);
+            }),
         }
     }
 
@@ -352,6 +393,8 @@ impl FromPrimary {
                 7 => Self::Abandon { stream: fields.next()? },
                 8 => Self::Ping,
                 9 => Self::Offer(fields.next()?),
+                10 => Self::Survey { subtree: fields.next()? },
+                11 => Self::Prints { page: fields.next()?, prints: fields.next()? },
                 code => return Err(DecodeError::Unknown { what: "message", code: code.into() }),
             })
         })
@@ -382,6 +425,11 @@ impl FromReplica {
             Self::Failed { text } => control(8, 1, |to| text.put(to)),
             Self::Pong => control(9, 0, |_| ()),
             Self::Basis(basis) => control(10, 1, |to| basis.put(to)),
+            Self::Surveyed { fingerprint } => control(11, 1, |to| fingerprint.put(to)),
+            Self::Differing { page, prints } => control(12, 2, |to| {
+                page.put(to);
+                prints.put(to);
+            }),
         }
     }
 
@@ -399,6 +447,8 @@ impl FromReplica {
                 8 => Self::Failed { text: fields.next()? },
                 9 => Self::Pong,
                 10 => Self::Basis(fields.next()?),
+                11 => Self::Surveyed { fingerprint: fields.next()? },
+                12 => Self::Differing { page: fields.next()?, prints: fields.next()? },
                 code => return Err(DecodeError::Unknown { what: "message", code: code.into() }),
             })
         })

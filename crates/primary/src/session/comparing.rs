@@ -1,6 +1,8 @@
-//! A comparison under way: pages that wait for an answer, then the paths only the replica has.
+//! A comparison under way: of a whole tree what both sides have in sum (`survey`), pages that wait for an answer, then the
+//! paths only the replica has.
 
 use super::flight::Left;
+use super::survey::Survey;
 use super::visit::{ASKED_MAX, Visit};
 use crate::listing::{Listed, Lister};
 use crate::plan::Have;
@@ -26,6 +28,8 @@ pub(super) struct Comparing {
     /// By number: the directory and its names.
     pub(super) unanswered: HashMap<u32, (RelPath, Vec<Name>)>,
     pub(super) stage: Stage,
+    /// While it lasts.
+    pub(super) survey: Option<Survey>,
     /// Whether it must be made again: the directory was found missing after it was passed.
     pub(super) again: bool,
     /// What is left to do when the subtree itself cannot be read.
@@ -42,6 +46,8 @@ impl Comparing {
 /// How far it is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// Both sides go through what they have.
+    Surveying,
     /// Pages are being sent.
     Listing,
     /// All pages were sent; what was asked for is being shipped.
@@ -61,18 +67,28 @@ pub(super) enum Stage {
 
 impl Visit<'_> {
     pub(super) fn wants_page(&self) -> bool {
-        self.asked.len() < ASKED_MAX
-            && self.comparing.as_ref().is_some_and(|c| c.stage == Stage::Listing && c.unanswered.len() < PAGES_MAX)
+        let wants = |comparing: &Comparing| match comparing.stage {
+            Stage::Surveying => true,
+            Stage::Listing => comparing.unanswered.len() < PAGES_MAX,
+            _ => false,
+        };
+        self.asked.len() < ASKED_MAX && self.comparing.as_ref().is_some_and(wants)
     }
 
     pub(super) async fn begin_comparison(&mut self, subtree: RelPath, since_ms: i64) -> Result<()> {
         let catalog = self.session.planner.ask(|planner| planner.catalog.reader()).await??;
         let (pages_in, pages) = mpsc::channel(PAGES_MAX);
+        // Below a single directory the listing is as quick as the question whether it is needed.
+        let surveys = subtree.is_root() && self.session.would.is_none();
+        let (survey, choices) =
+            surveys.then(std::sync::mpsc::channel).map(|(way, end)| (Survey::new(way), end)).unzip();
         let lister = Lister {
             tree: self.tree.clone(),
             catalog,
             filter: self.session.filter.clone(),
             subtree: subtree.clone(),
+            owners: self.owners,
+            choices,
             pages: pages_in,
         };
         let body = move || {
@@ -86,9 +102,13 @@ impl Visit<'_> {
             self.asked.extend(subtree.ancestors().into_iter().map(|above| (above, Have::Unknown)));
             self.asked.push_back((subtree.clone(), Have::Unknown));
         }
-        let stage = Stage::Listing;
-        self.comparing =
-            Some(Comparing { subtree, since_ms, pages, unanswered: HashMap::new(), stage, again: false, left: None });
+        if surveys {
+            let subtree = subtree.clone();
+            self.sender.send(Lane::Urgent, FromPrimary::Survey { subtree }.encode()?).await?;
+        }
+        let stage = if surveys { Stage::Surveying } else { Stage::Listing };
+        let (unanswered, again, left) = (HashMap::new(), false, None);
+        self.comparing = Some(Comparing { subtree, since_ms, pages, unanswered, stage, survey, again, left });
         self.session.pulse.send_modify(|pulse| {
             pulse.state = ReplicaState::Comparing;
             (pulse.listed, pulse.listing_ended) = (0, false);
@@ -99,6 +119,7 @@ impl Visit<'_> {
     pub(super) async fn listed(&mut self, listed: Listed) -> Result<()> {
         let Some(comparing) = self.comparing.as_mut() else { return Ok(()) };
         match listed {
+            Listed::Survey(ours) => return self.surveyed_here(ours).await,
             Listed::Page { directory, part, more, entries } => {
                 let (page, count) = (self.next_page, entries.len() as u64);
                 self.next_page = self.next_page.wrapping_add(1);
@@ -121,7 +142,8 @@ impl Visit<'_> {
                 tracing::debug!(entries, sockets, "the listing is complete");
                 let whole = comparing.subtree.is_root();
                 self.session.pulse.send_modify(|pulse| {
-                    pulse.listing_ended = true;
+                    // What is equal was not sent, and is there all the same.
+                    (pulse.listed, pulse.listing_ended) = (pulse.listed.max(entries), true);
                     pulse.sockets = if whole { sockets } else { pulse.sockets };
                 });
             }
@@ -234,7 +256,9 @@ impl Visit<'_> {
                 self.session.progress.send_modify(|count| *count += 1);
                 return Ok(true);
             }
-            Stage::Listing | Stage::Counting | Stage::Sifting { .. } | Stage::Extras => return Ok(false),
+            Stage::Surveying | Stage::Listing | Stage::Counting | Stage::Sifting { .. } | Stage::Extras => {
+                return Ok(false);
+            }
         };
         self.sender.send(Lane::Urgent, message.encode()?).await?;
         Ok(true)

@@ -2,12 +2,12 @@
 
 use super::Until;
 use super::flight::{Errand, Left};
-use super::visit::{ASKED_MAX, Next, Visit};
+use super::visit::{ASKED_MAX, Visit};
 use crate::Result;
-use crate::chunks::{Delivered, Delivery, Parcel, SHIPPING_MAX, STREAMS_EACH, Ship};
+use crate::chunks::{Arrived, Delivered, Delivery, Parcel, SHIPPING_MAX, STREAMS_EACH, Ship};
 use crate::guard::GuardState;
 use crate::plan::Have;
-use crate::step::{Action, Step};
+use crate::step::Action;
 use fulmar_link::Lane;
 use fulmar_model::{HeldReason, Kind, RelPath};
 use fulmar_store::{Outstanding, Work};
@@ -16,9 +16,14 @@ use fulmar_wire::FromPrimary;
 /// In `attempts`: the path is with the shipper.
 const SHIPPING: u32 = u32::MAX;
 
+/// Large files in the replica's stage that wait for a batch, at most.
+const ARRIVED_MAX: usize = 64;
+
 impl Visit<'_> {
-    /// Puts outstanding work that is due to work.
+    /// Puts outstanding work that is due to work. While a plan is being made only large files, which flow beside it: the
+    /// others would be planned behind it, and may be part of it.
     pub(super) async fn take_due(&mut self) -> Result<()> {
+        let planning = self.ahead.is_some();
         let (replica, now) = (self.replica, (self.session.clock)());
         if self.session.would.is_some() {
             return Ok(());
@@ -49,7 +54,7 @@ impl Visit<'_> {
         }
         let delay_max = i64::try_from(self.session.delay_max.as_millis()).unwrap_or(i64::MAX);
         for row in rows {
-            if self.busy.contains_key(&row.path) {
+            if self.busy.contains_key(&row.path) || (planning && row.work != Work::Content) {
                 continue;
             }
             let torn = now - row.since_ms > delay_max;
@@ -68,7 +73,7 @@ impl Visit<'_> {
                 Work::Again if torn => self.retries.push_back((row.path.clone(), Have::NothingTorn)),
                 Work::Again => self.retries.push_back((row.path.clone(), Have::Nothing)),
                 Work::Content => {
-                    if self.shipping() >= SHIPPING_MAX {
+                    if self.shipping() >= SHIPPING_MAX || self.arrived.len() >= ARRIVED_MAX {
                         continue;
                     }
                     let at = row.path.clone();
@@ -118,7 +123,6 @@ impl Visit<'_> {
 
     /// A large file has reached the replica's stage, or will not.
     pub(super) async fn delivered(&mut self, delivery: Delivery) -> Result<()> {
-        self.ship_ahead(Next::Wait).await?;
         let Delivery { path, stream, result, sent } = delivery;
         self.session.pulse.send_modify(|pulse| pulse.bytes += sent);
         self.attempts.remove(&path);
@@ -142,17 +146,23 @@ impl Visit<'_> {
                 return self.leave(left(work, now + 1000)).await;
             }
         };
-        let (asked, replica) = (path.clone(), self.replica);
-        let planned =
-            self.session.planner.ask(move |planner| planner.shipped(&asked, &content, (stream, torn), replica)).await?;
-        let mut steps = planned?;
-        if !steps.iter().any(|step| step.path == path && matches!(step.action, Action::Operate { .. })) {
-            self.sender.send(Lane::Urgent, FromPrimary::Abandon { stream }.encode()?).await?;
+        self.arrived.push(Arrived { path, content, stream, torn });
+        Ok(())
+    }
+
+    /// Uses the large files that have reached the replica's stage, all in one batch.
+    pub(super) async fn ship_arrived(&mut self) -> Result<()> {
+        let arrived = std::mem::take(&mut self.arrived);
+        let asked: Vec<_> = arrived.iter().map(|arrived| arrived.path.clone()).collect();
+        let streams: Vec<_> = arrived.iter().map(|arrived| (arrived.path.clone(), arrived.stream)).collect();
+        let replica = self.replica;
+        let steps = self.session.planner.ask(move |planner| planner.shipped(&arrived, replica)).await??;
+        for (path, stream) in streams {
+            if !steps.iter().any(|step| step.path == path && matches!(step.action, Action::Operate { .. })) {
+                self.sender.send(Lane::Urgent, FromPrimary::Abandon { stream }.encode()?).await?;
+            }
         }
-        if torn {
-            steps.push(Step::new(path.clone(), Action::Again));
-        }
-        let since_ms = self.busy.get(&path).copied();
-        self.send(steps, Errand { asked: vec![path], since_ms, ..Errand::default() }).await
+        let since_ms = asked.iter().filter_map(|path| self.busy.get(path)).min().copied();
+        self.send(steps, Errand { asked, since_ms, ..Errand::default() }).await
     }
 }

@@ -8,6 +8,7 @@ mod comparing;
 mod due;
 mod flight;
 mod removals;
+mod survey;
 mod visit;
 
 use crate::clock::Clock;
@@ -17,9 +18,9 @@ use crate::planner::Planner;
 use crate::signatures::Signatures;
 use crate::status::{Pulse, ReplicaState};
 use crate::waiting::Barrier;
-use crate::{Error, Result};
+use crate::{Error, Result, Would};
 use fulmar_link::{Invocation, Link, pair};
-use fulmar_model::{Filter, RelPath, Seq};
+use fulmar_model::{Filter, Seq};
 use fulmar_store::Queue;
 use fulmar_wire::Hello;
 use std::sync::Arc;
@@ -78,7 +79,7 @@ pub(crate) struct Session {
     /// Bumped whenever something was acknowledged.
     pub(crate) progress: watch::Sender<u64>,
     /// Told what a dry run would do.
-    pub(crate) would: Option<mpsc::UnboundedSender<(&'static str, RelPath)>>,
+    pub(crate) would: Option<mpsc::Sender<Would>>,
     pub(crate) end: CancellationToken,
     pub(crate) clock: Clock,
     /// How long a file may keep changing before a torn version of it is shipped.

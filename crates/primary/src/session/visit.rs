@@ -8,12 +8,12 @@ use super::comparing::Comparing;
 use super::flight::{Errand, Flight, Left, Patience};
 use super::removals::Removals;
 use super::{Session, Until};
-use crate::chunks::{Parcel, Shipping};
+use crate::chunks::{Arrived, Parcel, Shipping};
 use crate::plan::BULK_CHANGES;
 use crate::planner::Asked;
 use crate::status::ReplicaState;
 use crate::step::{Action, Step};
-use crate::{Error, Result};
+use crate::{Error, Result, Would};
 use fulmar_link::{Lane, Link, Receiver, Sender};
 use fulmar_model::{DeletePolicy, RelPath, ReplicaId, Seq};
 use fulmar_store::{Ack, Outstanding, OutstandingCount, Work};
@@ -39,7 +39,7 @@ const SILENCE_ASK: Duration = Duration::from_secs(20);
 const SILENCE_END: Duration = Duration::from_secs(90);
 
 /// A plan in the making.
-struct Ahead {
+pub(super) struct Ahead {
     paths: Vec<RelPath>,
     plan: AbortOnDropHandle<Result<(Vec<Step>, VecDeque<Asked>)>>,
 }
@@ -58,6 +58,8 @@ pub(super) struct Visit<'a> {
     pub(super) session: &'a mut Session,
     pub(super) tree: Tree,
     pub(super) replica: ReplicaId,
+    /// Whether it keeps owners.
+    pub(super) owners: bool,
     pub(super) sender: Sender,
     inbox: mpsc::Receiver<Result<FromReplica>>,
     /// Changes up to here were sent.
@@ -67,7 +69,9 @@ pub(super) struct Visit<'a> {
     /// What the comparison under way found to differ.
     pub(super) asked: VecDeque<Asked>,
     /// The next of it, with the planner. Everything that is planned later must be sent later.
-    ahead: Option<Ahead>,
+    pub(super) ahead: Option<Ahead>,
+    /// Large files in the replica's stage, to be used by the next batch.
+    pub(super) arrived: Vec<Arrived>,
     /// What is tried again. Apart from `asked`: a comparison may not wait for retries, which may wait for it.
     pub(super) retries: VecDeque<Asked>,
     /// Paths of outstanding work that is under way, and since when it is known.
@@ -83,6 +87,8 @@ pub(super) struct Visit<'a> {
     pub(super) next_stream: u64,
     /// Whether there may be work that is due.
     pub(super) due: bool,
+    /// Whether it was only looked at for large files, because a plan was being made.
+    passed_over: bool,
     pub(super) outstanding: OutstandingCount,
     pub(super) removals: Removals,
     heard: Instant,
@@ -121,6 +127,7 @@ impl<'a> Visit<'a> {
             session,
             tree,
             replica: welcome.replica,
+            owners: welcome.owners,
             sender,
             inbox,
             position,
@@ -128,6 +135,7 @@ impl<'a> Visit<'a> {
             next_batch: 1,
             asked: VecDeque::new(),
             ahead: None,
+            arrived: Vec::new(),
             retries: VecDeque::new(),
             busy: HashMap::new(),
             attempts: HashMap::new(),
@@ -138,6 +146,7 @@ impl<'a> Visit<'a> {
             shipping,
             next_stream: 1,
             due: true,
+            passed_over: false,
             outstanding: OutstandingCount::default(),
             removals: Removals::new(),
             heard: Instant::now(),
@@ -188,8 +197,10 @@ impl<'a> Visit<'a> {
     /// Does what can be done without waiting for the replica.
     async fn advance(&mut self) -> Result<()> {
         loop {
-            if self.due && self.retries.is_empty() && self.ahead.is_none() {
+            self.due |= self.passed_over && self.ahead.is_none();
+            if self.due && self.retries.is_empty() {
                 self.due = false;
+                self.passed_over = self.ahead.is_some();
                 self.take_due().await?;
             }
             if self.flights.len() >= FLIGHTS_MAX {
@@ -197,7 +208,12 @@ impl<'a> Visit<'a> {
             }
             // What was planned first goes first.
             if self.ahead.is_some() {
-                self.ship_ahead(Next::Plan).await?;
+                let next = if self.arrived.is_empty() { Next::Plan } else { Next::Wait };
+                self.ship_ahead(next).await?;
+                continue;
+            }
+            if !self.arrived.is_empty() {
+                self.ship_arrived().await?;
                 continue;
             }
             if self.ship_changes().await? || self.ship_asked().await? || self.step_comparison().await? {
@@ -295,15 +311,17 @@ impl<'a> Visit<'a> {
 
     pub(super) async fn send(&mut self, steps: Vec<Step>, errand: Errand) -> Result<()> {
         if let Some(would) = &self.session.would {
+            let name = &self.session.endpoint.name;
+            let tell = |operation, path| Would { replica: name.clone(), operation, path };
             for step in steps {
                 if step.removes && self.session.hello.delete == DeletePolicy::Keep {
                     continue;
                 }
                 if let Action::Operate { word, .. } = &step.action {
                     // Nobody listening is no reason to stop.
-                    let _ = would.send((word, step.path));
+                    let _ = would.send(tell(word, step.path)).await;
                 } else if matches!(step.action, Action::Large) {
-                    let _ = would.send(("put", step.path));
+                    let _ = would.send(tell("put", step.path)).await;
                 }
             }
             return Ok(());
@@ -376,6 +394,8 @@ impl<'a> Visit<'a> {
                 self.landed(flight, &outcomes, quarantined).await
             }
             FromReplica::Wanted { page, wants } => self.wanted(page, &wants),
+            FromReplica::Surveyed { fingerprint } => self.surveyed_there(fingerprint).await,
+            FromReplica::Differing { page, prints } => self.differing(page, &prints).await,
             FromReplica::Compared { extras } => self.compared(extras).await,
             FromReplica::Extras { paths } => self.extras(paths).await,
             FromReplica::Credit { bytes } => self.shipping.tell(Parcel::Credit(bytes)),
@@ -473,7 +493,8 @@ impl<'a> Visit<'a> {
 
     /// Whether nothing is left but what is held.
     async fn is_in_sync(&mut self) -> Result<bool> {
-        let waiting = !self.asked.is_empty() || self.ahead.is_some() || !self.retries.is_empty();
+        let waiting = !self.asked.is_empty() || self.ahead.is_some() || !self.arrived.is_empty();
+        let waiting = waiting || !self.retries.is_empty();
         if self.comparing.is_some() || !self.flights.is_empty() || waiting {
             return Ok(false);
         }
@@ -549,8 +570,12 @@ async fn resume(session: &Session, welcome: &Welcome) -> Result<Seq> {
             }
             // What is queued up to here was noticed before the comparison looks: it is covered.
             let start = queue.last();
+            // It takes the place of what was to be done, and is as old as that: who waits for that waits for this.
+            let behind = known.cursor.map(|cursor| queue.backlog(cursor)).transpose()?.and_then(|rows| rows.oldest_ms);
+            let left = queue.outstanding_since(replica)?;
+            let since = [behind, left].into_iter().flatten().fold(now, i64::min);
             queue.reset_cursor(replica)?;
-            let whole = Left::new(Work::Compare, 0).at(RelPath::root(), now);
+            let whole = Left::new(Work::Compare, 0).at(RelPath::root(), since);
             queue.acknowledge(replica, Ack { cursor: Some(start), add: &[whole], ..Ack::default() })?;
             Ok::<_, fulmar_store::Error>(start)
         })

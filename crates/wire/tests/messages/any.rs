@@ -5,7 +5,8 @@ use fulmar_model::{
     ReplicaId, Seq, Term, Timestamp, TreeId, Xattr, XattrDigest, Xattrs,
 };
 use fulmar_wire::{
-    Ancestor, Basis, Content, FromPrimary, FromReplica, Hello, Offer, Operation, Page, Refusal, Segment, Want, Welcome,
+    Ancestor, Basis, Content, FromPrimary, FromReplica, Hello, Offer, Operation, Page, Print, Refusal, Segment, Want,
+    Welcome,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -123,6 +124,14 @@ fn page() -> impl Strategy<Value = Page> {
         .prop_map(|(page, directory, part, more, entries)| Page { page, directory, part, more, entries })
 }
 
+fn print() -> impl Strategy<Value = Print> {
+    (path(), any::<(u32, u32)>(), option::of(hash())).prop_map(|(directory, part, fingerprint)| Print {
+        directory,
+        part,
+        fingerprint,
+    })
+}
+
 pub fn from_primary() -> impl Strategy<Value = FromPrimary> {
     prop_oneof![
         hello().prop_map(FromPrimary::Hello),
@@ -141,6 +150,8 @@ pub fn from_primary() -> impl Strategy<Value = FromPrimary> {
         Just(FromPrimary::Ping),
         (any::<(u64, u64)>(), path(), option::of(hash()))
             .prop_map(|((stream, size), path, basis)| { FromPrimary::Offer(Offer { stream, path, size, basis }) }),
+        path().prop_map(|subtree| FromPrimary::Survey { subtree }),
+        (any::<u32>(), vec(print(), 0..9)).prop_map(|(page, prints)| FromPrimary::Prints { page, prints }),
     ]
 }
 
@@ -187,5 +198,7 @@ pub fn from_replica() -> impl Strategy<Value = FromReplica> {
         (any::<(u64, bool)>(), option::of(hash()), bytes(0..300)).prop_map(|((stream, more), hash, signature)| {
             FromReplica::Basis(Basis { stream, hash, signature, more })
         }),
+        option::of(hash()).prop_map(|fingerprint| FromReplica::Surveyed { fingerprint }),
+        (any::<u32>(), vec(any::<u32>(), 0..9)).prop_map(|(page, prints)| FromReplica::Differing { page, prints }),
     ]
 }

@@ -6,7 +6,8 @@ use fulmar_model::{
     Seq, Term, Timestamp, TreeId, XattrDigest, Xattrs,
 };
 use fulmar_wire::{
-    Ancestor, Basis, Content, FromPrimary, FromReplica, Hello, Offer, Operation, Page, Refusal, Segment, Want, Welcome,
+    Ancestor, Basis, Content, FromPrimary, FromReplica, Hello, Offer, Operation, Page, Print, Refusal, Segment, Want,
+    Welcome,
 };
 
 fn mtime() -> Timestamp {
@@ -110,6 +111,17 @@ pub fn from_primary() -> Vec<(&'static str, FromPrimary)> {
             FromPrimary::Offer(Offer { stream: 9, path: path("a/b"), size: 1 << 40, basis: Some(Hash([7; 32])) }),
         ),
         ("offer-question", FromPrimary::Offer(Offer { stream: 10, path: path("c"), size: 5, basis: None })),
+        ("survey", FromPrimary::Survey { subtree: path("a/b") }),
+        (
+            "prints",
+            FromPrimary::Prints {
+                page: 6,
+                prints: vec![
+                    Print { directory: path("a"), part: (0, 1), fingerprint: Some(Hash([7; 32])) },
+                    Print { directory: path("a/b"), part: (1, 3), fingerprint: None },
+                ],
+            },
+        ),
     ];
     messages.extend(operations.map(|(name, operation)| (name, FromPrimary::Operate(operation))));
     messages
@@ -157,5 +169,8 @@ pub fn from_replica() -> Vec<(&'static str, FromReplica)> {
             }),
         ),
         ("basis-none", FromReplica::Basis(Basis { stream: 10, hash: None, signature: Box::default(), more: false })),
+        ("surveyed", FromReplica::Surveyed { fingerprint: Some(Hash([7; 32])) }),
+        ("surveyed-unknown", FromReplica::Surveyed { fingerprint: None }),
+        ("differing", FromReplica::Differing { page: 6, prints: vec![0, 511] }),
     ]
 }
