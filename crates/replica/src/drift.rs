@@ -28,7 +28,8 @@ pub(crate) fn owner(catalog: &Catalog, dir: &Dir, (path, name): (&RelPath, &Name
             return Ok(Owner::Ours);
         }
     }
-    // A crash between a rename or link and its record leaves our own inode under a name we did not record.
+    // A crash between a link and its record leaves our own inode under a name we did not record. (A rename that was cut short
+    // is made up for by its intent.)
     for (other, known) in catalog.names_of(now.inode, NAMES_MAX)? {
         if other != *path && known.stat.kind == now.kind && content_is(dir, name, now, &known)? {
             return Ok(Owner::Ours);

@@ -8,11 +8,11 @@
 //! Calls outside `begin` and `commit` are transactions of their own. After an error inside one, roll back: SQLite may
 //! already have, and whatever is tried next is refused until `rollback` was called.
 
-use crate::column::{self, bits};
+use crate::column::{self, bits, record_columns};
 use crate::error::{At, Error, Result};
 use crate::open::{self, Opened, Sync};
 use crate::reader::{CatalogReader, row_dir};
-use crate::record::{self, record_columns, record_excluded};
+use crate::record::{self, Columns, Searched};
 use crate::schema::{self, Layout};
 use fulmar_model::{Kind, Record, RelPath, Timestamp};
 use rusqlite::{Connection, params};
@@ -20,9 +20,16 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
+pub(crate) const NEXT_NAME_OF: &str = concat!(
+    "SELECT parent, name, dir, ",
+    record_columns!(),
+    " FROM nodes WHERE inode = ?1 AND (parent, name) > (?2, ?3) ORDER BY parent, name LIMIT 1"
+);
+
 /// A catalog with its writing connection. Reading is in [`CatalogReader`].
 pub struct Catalog {
     reader: CatalogReader,
+    searched: Searched,
     begun: bool,
     in_memory: bool,
 }
@@ -49,13 +56,13 @@ impl Catalog {
     pub(crate) fn open_as(path: &Path, sync: Sync, layout: &Layout) -> Result<(Self, Opened)> {
         let (connection, opened) = open::open(path, layout, sync, &|_| Ok(()))?;
         let reader = CatalogReader::of_writer(connection, path.to_owned());
-        Ok((Self { reader, begun: false, in_memory: false }, opened))
+        Ok((Self { reader, searched: layout.searched, begun: false, in_memory: false }, opened))
     }
 
     pub(crate) fn in_memory_as(layout: &Layout) -> Result<Self> {
         let connection = open::in_memory(layout, &|_| Ok(()))?;
         let reader = CatalogReader::of_writer(connection, PathBuf::from(":memory:"));
-        Ok(Self { reader, begun: false, in_memory: true })
+        Ok(Self { reader, searched: layout.searched, begun: false, in_memory: true })
     }
 
     /// A connection for another thread. It sees what is committed.
@@ -70,8 +77,15 @@ impl Catalog {
     /// Remembers `record` at `path`. Directories above it that are missing become placeholders; what was below a
     /// directory that is one no more is removed.
     pub fn put(&mut self, path: &RelPath, record: &Record) -> Result<()> {
+        let searched = self.searched;
         self.write(|this, connection| {
             let (parent, name) = this.make_key(path)?;
+            let columns = Columns::of(record, searched);
+            if record.stat.kind != Kind::Directory
+                && upsert(connection, (parent, &name), None, (record, columns), Over::Leaf)?
+            {
+                return Ok(());
+            }
             let before = row_dir(connection, parent, &name)?.flatten();
             let dir = match (record.stat.kind, before) {
                 (Kind::Directory, Some(id)) => Some(id),
@@ -83,7 +97,7 @@ impl Catalog {
                 }
                 (_, None) => None,
             };
-            upsert(connection, parent, &name, dir, record)
+            upsert(connection, (parent, &name), dir, (record, columns), Over::Anything).map(drop)
         })
     }
 
@@ -116,14 +130,26 @@ impl Catalog {
         })
     }
 
-    /// Sets ctime and link count on every path of an inode, as our own link, unlink or rename of one of them did; gives
+    /// Sets ctime and link count on every path that [`CatalogReader::names_of`] gives of an inode, as our own link, unlink or rename of one of them did; gives
     /// the number of rows.
     pub fn touch_inode(&mut self, inode: u64, ctime: Timestamp, links: u32) -> Result<u64> {
+        let searched = self.searched;
         self.write(|_, connection| {
-            let rows = connection
-                .prepare_cached("UPDATE nodes SET ctime = ?2, ctime_ns = ?3, links = ?4 WHERE inode = ?1")?
-                .execute(params![bits(inode), ctime.seconds, ctime.nanos, links])?;
-            Ok(rows_of(rows))
+            let mut touched = 0;
+            // One row at a time, by key: the names of an inode may be many, and what is updated must not be walked along.
+            let mut next = connection.prepare_cached(NEXT_NAME_OF)?;
+            let mut at: (i64, Box<[u8]>) = (i64::MIN, Box::default());
+            loop {
+                let mut rows = next.query(params![bits(inode), at.0, at.1])?;
+                let Some(row) = rows.next()? else { return Ok(touched) };
+                let (dir, mut record): (Option<i64>, _) = (row.get(2)?, column::record(row, 3)?);
+                at = (row.get(0)?, column::blob(row, 1)?.into());
+                drop(rows);
+                (record.stat.ctime, record.stat.links) = (ctime, links);
+                let columns = Columns::of(&record, searched);
+                upsert(connection, (at.0, &at.1), dir, (&record, columns), Over::Anything)?;
+                touched += 1;
+            }
         })
     }
 
@@ -222,7 +248,8 @@ impl CatalogReader {
         let connection = &self.connection;
         let parent = self.descend(&above, |parent, name| {
             let id = next_id(connection)?;
-            upsert(connection, parent, name, Some(id), &record::placeholder())?;
+            let placeholder = (&record::placeholder(), Columns::default());
+            upsert(connection, (parent, name), Some(id), placeholder, Over::Anything)?;
             Ok(Some(id))
         })?;
         parent.map(|id| (id, name.as_bytes().into())).ok_or(rusqlite::Error::QueryReturnedNoRows)
@@ -279,26 +306,45 @@ fn next_id(connection: &Connection) -> rusqlite::Result<i64> {
     Ok(highest.unwrap_or(0).saturating_add(1))
 }
 
+/// What a row may take the place of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// Whatever is there.
+    Anything,
+    /// Not a directory.
+    Leaf,
+}
+
+macro_rules! upsert {
+    ($condition:literal) => {
+        concat!(
+            "INSERT INTO nodes (parent, name, dir, inode, link_group, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT (parent, name) DO UPDATE SET dir = excluded.dir, inode = excluded.inode, \
+             link_group = excluded.link_group, record = excluded.record",
+            $condition
+        )
+    };
+}
+
+/// Inserts or replaces a row; gives whether it did, and did not find what it may not replace.
 fn upsert(
     connection: &Connection,
-    parent: i64,
-    name: &[u8],
+    (parent, name): (i64, &[u8]),
     dir: Option<i64>,
-    record: &Record,
-) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(concat!(
-        "INSERT INTO nodes (parent, name, dir, ",
-        record_columns!(),
-        ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) \
-         ON CONFLICT (parent, name) DO UPDATE SET dir = excluded.dir, ",
-        record_excluded!()
-    ))?;
+    (record, columns): (&Record, Columns),
+    over: Over,
+) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached(match over {
+        Over::Anything => upsert!(""),
+        Over::Leaf => upsert!(" WHERE dir IS NULL"),
+    })?;
     statement.raw_bind_parameter(1, parent)?;
     statement.raw_bind_parameter(2, name)?;
     statement.raw_bind_parameter(3, dir)?;
-    record::bind(&mut statement, 4, record)?;
-    statement.raw_execute()?;
-    Ok(())
+    statement.raw_bind_parameter(4, columns.inode.map(bits))?;
+    statement.raw_bind_parameter(5, columns.group.map(|group| bits(group.0)))?;
+    statement.raw_bind_parameter(6, record::encode(record, columns))?;
+    Ok(statement.raw_execute()? > 0)
 }
 
 fn rows_of(count: usize) -> u64 {

@@ -1,9 +1,10 @@
 //! How the model's values become columns. Integers of SQLite are signed, so inodes, sizes and group numbers are bit-cast
 //! (they are only ever compared for equality) and positions, which are compared for order, are clamped.
 
-use fulmar_model::{Hash, Id, Name, RelPath, Seq};
+use crate::record::{self, Columns};
+use fulmar_model::{Hash, Id, LinkGroup, Name, Record, RelPath, Seq};
 use rusqlite::Row;
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 
 /// A value this crate never writes.
 #[derive(Debug, thiserror::Error)]
@@ -86,8 +87,38 @@ pub(crate) fn hash_or_null(row: &Row<'_>, index: usize) -> rusqlite::Result<Opti
     blob(row, index)?.try_into().map(|bytes| Some(Hash(bytes))).map_err(|_| bad(index, Type::Blob))
 }
 
+/// The columns of a record in a table that is searched by inode and link group, in the order of [`record`].
+macro_rules! record_columns {
+    () => {
+        "inode, link_group, record"
+    };
+}
+
+pub(crate) use record_columns;
+
+/// A record, from its three columns on.
+pub(crate) fn record(row: &Row<'_>, first: usize) -> rusqlite::Result<Record> {
+    let columns = Columns { inode: bits_or_null(row, first)?, group: bits_or_null(row, first + 1)?.map(LinkGroup) };
+    whole_record(row, first + 2, columns)
+}
+
+/// A record beside columns that were read already.
+pub(crate) fn whole_record(row: &Row<'_>, index: usize, columns: Columns) -> rusqlite::Result<Record> {
+    record::decode(blob(row, index)?, columns).ok_or_else(|| bad(index, Type::Blob))
+}
+
+fn bits_or_null(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<u64>> {
+    match row.get_ref(index)? {
+        ValueRef::Null => Ok(None),
+        ValueRef::Integer(value) => Ok(Some(unbits(value))),
+        other => Err(bad(index, other.data_type())),
+    }
+}
+
 /// The bytes of a BLOB; any other type is damage.
 pub(crate) fn blob<'r>(row: &'r Row<'_>, index: usize) -> rusqlite::Result<&'r [u8]> {
-    let value = row.get_ref(index)?;
-    value.as_blob().map_err(|_| bad(index, value.data_type()))
+    match row.get_ref(index)? {
+        ValueRef::Blob(bytes) => Ok(bytes),
+        other => Err(bad(index, other.data_type())),
+    }
 }

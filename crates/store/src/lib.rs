@@ -1,6 +1,7 @@
 //! The durable state of a tree, in reading order: how a file is opened and what is done with a damaged one (`open`,
-//! `schema`), the queue of changes (`queue`), who has seen them (`cursor`) and what was passed over (`outstanding`), what
-//! is remembered of each path (`catalog`, `reader`, `rows`, `record`), and what a replica keeps besides (`replica`).
+//! `schema`, `layout_2`), the queue of changes (`queue`), who has seen them (`cursor`) and what was passed over
+//! (`outstanding`), what is remembered of each path (`catalog`, `reader`, `rows`, `record`), and what a replica keeps
+//! besides (`replica`).
 //!
 //! Invariants:
 //! - This is the only crate that knows SQL. Its types own their connection: `Send`, not `Sync`, one thread each.
@@ -15,6 +16,7 @@ mod column;
 mod cursor;
 mod directories;
 mod error;
+mod layout_2;
 mod open;
 mod outstanding;
 mod queue;

@@ -133,8 +133,16 @@ fn attempt(path: &Path, layout: &Layout, sync: Sync, seed: Seed<'_>) -> Result<(
         Sync::Full => "FULL",
     };
     connection.pragma_update(None, "synchronous", level).at(path)?;
+    let is_old = found > 0 && found < layout.version();
+    if is_old {
+        // Ten million rows take a minute.
+        tracing::info!(path = %path.display(), from = found, to = layout.version(), "migrating");
+    }
     migrate(&mut connection, layout, found, seed).at(path)?;
     inspect(&connection, layout).at(path)?;
+    if is_old {
+        shrink(&connection, path);
+    }
     let opened = match (there, found) {
         (false, _) => Opened::Created,
         (true, 0) => Opened::Rebuilt { reason: Rebuilt::Empty },
@@ -207,9 +215,7 @@ fn refuse_newer(path: &Path, layout: &Layout, id: i32, version: i64) -> Result<(
 /// Takes the write lock, so that a second writer is met here and not later, and brings the file up to date.
 fn migrate(connection: &mut Connection, layout: &Layout, found: i64, seed: Seed<'_>) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for script in layout.after(found) {
-        transaction.execute_batch(script)?;
-    }
+    layout.migrate(&transaction, found)?;
     if found == 0 {
         transaction.pragma_update(None, "application_id", layout.application_id)?;
         seed(&transaction)?;
@@ -220,13 +226,19 @@ fn migrate(connection: &mut Connection, layout: &Layout, found: i64, seed: Seed<
     transaction.commit()
 }
 
+/// Gives the space of a table that was rewritten back to the file system. Without it the file works as well, so what makes
+/// it fail, such as too little space for the copy it needs, is nobody's business.
+fn shrink(connection: &Connection, path: &Path) {
+    if let Err(error) = connection.execute_batch("VACUUM").and_then(|()| checkpoint(connection)) {
+        tracing::debug!(path = %path.display(), error = &error as &dyn std::error::Error, "a migrated file keeps its old size");
+    }
+}
+
 /// Compares the schema with what the migrations make, and touches the first page of each table. A full check would read
 /// the whole file; damage further in is met by whoever reads there.
 fn inspect(connection: &Connection, layout: &Layout) -> rusqlite::Result<()> {
     let model = Connection::open_in_memory()?;
-    for script in layout.after(0) {
-        model.execute_batch(script)?;
-    }
+    layout.migrate(&model, 0)?;
     let mut expected = model.prepare("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
     let mut expected = expected.query([])?;
     while let Some(row) = expected.next()? {

@@ -1,17 +1,18 @@
 //! Reading a catalog. A path is found by walking down from the root, one directory id per name.
 //!
 //! Every call on a reader of its own sees one state of the file: the steps of a walk are one read transaction, because
-//! the writer may rename a directory between two of them.
+//! the writer may rename a directory between two of them. What a call learns of directories serves the next ones for as
+//! long as the file says that nobody has committed since: in a scan beside an idle writer, most of the work of a small
+//! directory would be to find it.
 
-use crate::column::{self, bits, clamp, limit};
+use crate::column::{self, bits, clamp, limit, record_columns};
 use crate::directories::Directories;
 use crate::error::{At, Result};
-use crate::record::{self, record_columns};
 use crate::rows::Rows;
 use fulmar_model::{LinkGroup, Name, PATH_BYTES_MAX, Record, RelPath};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
 /// What can be asked of a catalog. [`crate::Catalog`] derefs to one; [`crate::Catalog::reader`] makes one for another
@@ -19,9 +20,24 @@ use std::path::PathBuf;
 pub struct CatalogReader {
     pub(crate) connection: Connection,
     pub(crate) path: PathBuf,
-    /// Only the writing connection knows when an id moves, so only it remembers.
-    known: Option<RefCell<Directories>>,
+    /// Ids of directories in the state that is being read.
+    known: RefCell<Directories>,
+    side: Side,
 }
+
+enum Side {
+    /// The writing connection: it knows when an id moves.
+    Writer,
+    /// Beside a writer, with the `data_version` in which the directories were found.
+    Beside(Cell<Option<i64>>),
+}
+
+pub(crate) const CHILDREN: &str =
+    concat!("SELECT name, ", record_columns!(), " FROM nodes WHERE parent = ?1 AND name > ?2 ORDER BY name LIMIT ?3");
+pub(crate) const NAMES_OF: &str =
+    concat!("SELECT parent, name, ", record_columns!(), " FROM nodes WHERE inode = ?1 LIMIT ?2");
+pub(crate) const NAMES_IN_GROUP: &str =
+    concat!("SELECT parent, name, ", record_columns!(), " FROM nodes WHERE link_group = ?1 LIMIT ?2");
 
 /// The parent's id and the name: the key of a row.
 pub(crate) type Key = (i64, Box<[u8]>);
@@ -29,12 +45,12 @@ pub(crate) type Key = (i64, Box<[u8]>);
 impl CatalogReader {
     /// The reading half of the writing connection.
     pub(crate) fn of_writer(connection: Connection, path: PathBuf) -> Self {
-        Self { connection, path, known: Some(RefCell::default()) }
+        Self { connection, path, known: RefCell::default(), side: Side::Writer }
     }
 
     /// A connection that only reads, beside a writer.
     pub(crate) fn beside_writer(connection: Connection, path: PathBuf) -> Self {
-        Self { connection, path, known: None }
+        Self { connection, path, known: RefCell::default(), side: Side::Beside(Cell::new(None)) }
     }
 
     /// What is remembered of `path`.
@@ -43,7 +59,7 @@ impl CatalogReader {
             let Some((parent, name)) = self.key(path)? else { return Ok(None) };
             connection
                 .prepare_cached(concat!("SELECT ", record_columns!(), " FROM nodes WHERE parent = ?1 AND name = ?2"))?
-                .query_row(params![parent, name], |row| record::read(row, 0))
+                .query_row(params![parent, name], |row| column::record(row, 0))
                 .optional()
         })
     }
@@ -54,12 +70,8 @@ impl CatalogReader {
             let Some(id) = self.directory(path)? else { return Ok(Vec::new()) };
             let after = after.map(Name::as_bytes).unwrap_or_default();
             connection
-                .prepare_cached(concat!(
-                    "SELECT name, ",
-                    record_columns!(),
-                    " FROM nodes WHERE parent = ?1 AND name > ?2 ORDER BY name LIMIT ?3"
-                ))?
-                .query_map(params![id, after, limit(rows)], |row| Ok((column::name(row, 0)?, record::read(row, 1)?)))?
+                .prepare_cached(CHILDREN)?
+                .query_map(params![id, after, limit(rows)], |row| Ok((column::name(row, 0)?, column::record(row, 1)?)))?
                 .collect()
         })
     }
@@ -69,16 +81,15 @@ impl CatalogReader {
         Rows::new(self, path)
     }
 
-    /// The paths whose record has this inode. Placeholders have none.
+    /// The paths whose record has this inode. Placeholders have none. A replica's catalog is not searched by the inodes of
+    /// files that were recorded with one name.
     pub fn names_of(&self, inode: u64, rows: usize) -> Result<Vec<(RelPath, Record)>> {
-        let query = concat!("SELECT parent, name, ", record_columns!(), " FROM nodes WHERE inode = ?1 LIMIT ?2");
-        self.found_by(query, bits(inode), rows)
+        self.found_by(NAMES_OF, bits(inode), rows)
     }
 
     /// The paths of a link group of the primary.
     pub fn names_in_group(&self, group: LinkGroup, rows: usize) -> Result<Vec<(RelPath, Record)>> {
-        let query = concat!("SELECT parent, name, ", record_columns!(), " FROM nodes WHERE link_group = ?1 LIMIT ?2");
-        self.found_by(query, bits(group.0), rows)
+        self.found_by(NAMES_IN_GROUP, bits(group.0), rows)
     }
 
     /// Number of rows, placeholders included. Walks an index.
@@ -110,13 +121,28 @@ impl CatalogReader {
 
     /// Runs `body` in one state of the file.
     pub(crate) fn read<T>(&self, body: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        if self.known.is_some() {
-            return body(&self.connection).at(&self.path);
+        match &self.side {
+            Side::Writer => body(&self.connection).at(&self.path),
+            Side::Beside(seen) => self.read_beside(seen, body).at(&self.path),
         }
-        let transaction = self.connection.unchecked_transaction().at(&self.path)?;
-        let value = body(&self.connection).at(&self.path)?;
-        transaction.commit().at(&self.path)?;
-        Ok(value)
+    }
+
+    /// The question for the version begins an implicit transaction, which lasts as long as a statement is not done: no
+    /// other takes part in its beginning and end, as BEGIN and COMMIT would.
+    fn read_beside<T>(
+        &self,
+        seen: &Cell<Option<i64>>,
+        body: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let mut version = self.connection.prepare_cached("PRAGMA data_version")?;
+        let mut version = version.query([])?;
+        let now = version.next()?.map(|row| row.get(0)).transpose()?;
+        if seen.replace(now) != now {
+            self.known.borrow_mut().clear();
+        }
+        let value = body(&self.connection);
+        drop(version);
+        value
     }
 
     /// The key of the row of `path`; `None` when the directory it is in is not there.
@@ -138,20 +164,23 @@ impl CatalogReader {
         path: &RelPath,
         mut absent: impl FnMut(i64, &[u8]) -> rusqlite::Result<Option<i64>>,
     ) -> rusqlite::Result<Option<i64>> {
+        if let Some(id) = self.known.borrow().get(path) {
+            return Ok(Some(id));
+        }
         let mut step = |at: &RelPath, parent: i64, name: &[u8]| -> rusqlite::Result<Option<i64>> {
             let id = match row_dir(&self.connection, parent, name)?.flatten() {
                 Some(id) => Some(id),
                 None => absent(parent, name)?,
             };
-            if let (Some(known), Some(id)) = (&self.known, id) {
-                known.borrow_mut().insert(at, id);
+            if let Some(id) = id {
+                self.known.borrow_mut().insert(at, id);
             }
             Ok(id)
         };
         let mut at = path.clone();
         let mut below: Vec<Name> = Vec::new();
         let mut id = loop {
-            if let Some(id) = self.known.as_ref().and_then(|known| known.borrow().get(&at)) {
+            if let Some(id) = self.known.borrow().get(&at) {
                 break id;
             }
             match at.split() {
@@ -177,11 +206,9 @@ impl CatalogReader {
 
     /// Forgets the ids at and below `path`, or all.
     pub(crate) fn forget(&self, path: Option<&RelPath>) {
-        if let Some(known) = &self.known {
-            match path {
-                Some(path) => known.borrow_mut().forget(path),
-                None => known.borrow_mut().clear(),
-            }
+        match path {
+            Some(path) => self.known.borrow_mut().forget(path),
+            None => self.known.borrow_mut().clear(),
         }
     }
 
@@ -192,7 +219,7 @@ impl CatalogReader {
             let mut all = Vec::new();
             while let Some(row) = found.next()? {
                 let name: Box<[u8]> = column::blob(row, 1)?.into();
-                all.push((climb(connection, row.get(0)?, name)?, record::read(row, 2)?));
+                all.push((climb(connection, row.get(0)?, name)?, column::record(row, 2)?));
             }
             Ok(all)
         })

@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 use crate::column::{self, bits, clamp, limit, unbits};
 use crate::error::{Error, Result};
 use crate::open::{Opened, Sync};
-use crate::record::{self, record_columns};
+use crate::record::{self, Columns};
 use crate::schema;
 use fulmar_model::{QueueId, Record, RelPath, Seq};
 use rusqlite::{OptionalExtension, params};
@@ -135,16 +135,11 @@ impl ReplicaStore {
             return Err(Error::InTransaction { path: self.catalog.path.clone() });
         }
         self.catalog.write(|_, connection| {
-            let mut statement = connection.prepare_cached(concat!(
-                "INSERT INTO intents (path, source, ",
-                record_columns!(),
-                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
-            ))?;
-            for intent in intents {
-                statement.raw_bind_parameter(1, intent.path.as_bytes())?;
-                statement.raw_bind_parameter(2, intent.from.as_ref().map(RelPath::as_bytes))?;
-                record::bind(&mut statement, 3, &intent.record)?;
-                statement.raw_execute()?;
+            let mut statement =
+                connection.prepare_cached("INSERT INTO intents (path, source, record) VALUES (?1, ?2, ?3)")?;
+            for Intent { path, record, from } in intents {
+                let record = record::encode(record, Columns::default());
+                statement.execute(params![path.as_bytes(), from.as_ref().map(RelPath::as_bytes), record])?;
             }
             Ok(())
         })
@@ -154,10 +149,10 @@ impl ReplicaStore {
     pub fn intents(&self) -> Result<Vec<Intent>> {
         self.catalog.read(|connection| {
             connection
-                .prepare_cached(concat!("SELECT path, source, ", record_columns!(), " FROM intents ORDER BY ordinal"))?
+                .prepare_cached("SELECT path, source, record FROM intents ORDER BY ordinal")?
                 .query_map([], |row| {
-                    let from = column::path_or_null(row, 1)?;
-                    Ok(Intent { path: column::path(row, 0)?, record: record::read(row, 2)?, from })
+                    let (path, from) = (column::path(row, 0)?, column::path_or_null(row, 1)?);
+                    Ok(Intent { path, record: column::whole_record(row, 2, Columns::default())?, from })
                 })?
                 .collect()
         })

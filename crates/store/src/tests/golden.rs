@@ -10,8 +10,27 @@ use fulmar_model::{HeldReason, LinkGroup, Scope, Seq};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/store/v1")
+fn fixtures(layout: u8) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../fixtures/store/v{layout}"))
+}
+
+/// The files of each layout; where one did not change, it is the one before.
+const FILES: [(u8, &[&str]); 2] = [(1, &["queue.db", "catalog.db", "replica.db"]), (2, &["catalog.db", "replica.db"])];
+
+/// A folder with the newest files of each kind up to `layout`.
+fn golden(layout: u8) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    for (of, names) in FILES.iter().filter(|(of, _)| *of <= layout) {
+        for name in *names {
+            fs::copy(fixtures(*of).join(name), folder.path().join(name)).expect("copy");
+        }
+    }
+    folder
+}
+
+fn layout_of(file: &Path) -> i64 {
+    let raw = rusqlite::Connection::open(file).expect("open");
+    raw.pragma_query_value(None, "user_version", |row| row.get(0)).expect("pragma")
 }
 
 fn outstanding() -> Outstanding {
@@ -110,18 +129,28 @@ fn what_is_written_today_reads_back_after_reopening() {
     if std::env::var_os("FULMAR_WRITE_FIXTURES").is_some() {
         let fresh = tempfile::tempdir().expect("temporary directory");
         write(fresh.path());
-        fs::create_dir_all(fixtures()).expect("create_dir_all");
-        for name in ["queue.db", "catalog.db", "replica.db"] {
-            fs::copy(fresh.path().join(name), fixtures().join(name)).expect("copy");
+        let (layout, names) = FILES[FILES.len() - 1];
+        fs::create_dir_all(fixtures(layout)).expect("create_dir_all");
+        for name in names {
+            fs::copy(fresh.path().join(name), fixtures(layout).join(name)).expect("copy");
         }
     }
 }
 
 #[test]
 fn golden_files_of_layout_1_say_what_they_said() {
-    let folder = tempfile::tempdir().expect("temporary directory");
-    for name in ["queue.db", "catalog.db", "replica.db"] {
-        fs::copy(fixtures().join(name), folder.path().join(name)).expect("copy");
-    }
+    let folder = golden(1);
+    assert_eq!(layout_of(&folder.path().join("catalog.db")), 1, "the fixture is what it says");
+    expect(folder.path());
+    let layouts = ["queue.db", "catalog.db", "replica.db"].map(|name| layout_of(&folder.path().join(name)));
+    assert_eq!(layouts, [1, 2, 2]);
+    // From here on they are like any other.
+    expect(folder.path());
+}
+
+#[test]
+fn golden_files_of_layout_2_say_what_they_said() {
+    let folder = golden(2);
+    assert_eq!(layout_of(&folder.path().join("catalog.db")), 2, "the fixture is what it says");
     expect(folder.path());
 }

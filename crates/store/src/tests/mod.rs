@@ -5,7 +5,9 @@ mod catalog_model;
 mod cursor;
 mod damage;
 mod golden;
+mod migration;
 mod queue;
+mod record;
 mod replica;
 
 use fulmar_model::{Device, Hash, Id, Kind, Name, QueueId, Record, RelPath, ReplicaId, Stat, Timestamp, XattrDigest};

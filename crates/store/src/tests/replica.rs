@@ -61,6 +61,15 @@ fn an_intent_that_would_not_be_durable_is_refused() {
 }
 
 #[test]
+fn an_intent_whose_record_is_none_is_damage() {
+    let mut store = store();
+    store.intend(&[intent("a", 1, None)]).expect("intend");
+    store.catalog().connection.execute("UPDATE intents SET record = x'00'", []).expect("damage");
+    let result = store.intents();
+    assert!(result.as_ref().is_err_and(Error::is_damage), "{result:?}");
+}
+
+#[test]
 fn extras_are_a_set_and_are_paged() {
     let mut store = store();
     for text in ["b", "a", "b", "a/c"] {
