@@ -6,7 +6,7 @@ use crate::control;
 use crate::exit::{Exit, Failure, Result};
 use crate::render::{Progress, say};
 use crate::state::{command, pasted, shown};
-use fulmar_primary::{Mode, Primary};
+use fulmar_primary::{Error, Mode, Primary};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// See the head of this file.
@@ -48,7 +48,8 @@ async fn follow(args: &FollowArgs) -> std::result::Result<Exit, Ended> {
         tokio::select! {
             ended = sessions.next() => match ended {
                 Some(finished) => {
-                    if let Some(error) = finished.error {
+                    // The one that is refused says why.
+                    if let Some(error) = finished.error.filter(|error| !matches!(error, Error::Withheld)) {
                         let damaged = error.damaged();
                         failure.get_or_insert((explain(Some(&finished.name), error), damaged));
                         primary.end();

@@ -5,7 +5,7 @@ use crate::commands::replicas::{explain, settings};
 use crate::control::Tree;
 use crate::exit::{Exit, Failure, Result};
 use crate::render::{self, HELD_SHOWN, Progress, Reader, say};
-use fulmar_primary::{GuardState, Mode, Primary, Would};
+use fulmar_primary::{Error, GuardState, Mode, Primary, Would};
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,6 +44,8 @@ pub async fn run(args: SyncArgs) -> Result {
         tokio::select! {
             ended = sessions.next() => match ended {
                 Some(finished) => match finished.error {
+                    // The one that is refused says why.
+                    Some(Error::Withheld) => {}
                     Some(error) => failures.push(explain(Some(&finished.name), error)),
                     None => drop(done.insert(finished.name)),
                 },

@@ -43,6 +43,9 @@ pub enum Error {
         /// What the replica says.
         text: String,
     },
+    /// Another replica on this machine was refused, and nothing was done to this one.
+    #[error("nothing was done to it, because another replica is refused")]
+    Withheld,
     /// The source is gone, or was and is back.
     #[error("the source directory is gone")]
     SourceGone,

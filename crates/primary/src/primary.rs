@@ -5,7 +5,7 @@ use crate::guard::{Guard, GuardState, LIMITS, Trip, decode_root, encode_root};
 use crate::keeper::{Keeper, background};
 use crate::planner::Planner;
 use crate::rescan::{Rescan, Rescans};
-use crate::session::{Endpoint, Session, Until};
+use crate::session::{Endpoint, Gate, Session, Target, Until};
 use crate::signatures::Signatures;
 use crate::status::{HeldPath, Pulse, ReplicaStatus, TreeStatus, WatchStatus};
 use crate::supervisor::Supervisor;
@@ -184,6 +184,8 @@ impl Primary {
         let signatures = Signatures::new(settings.state.join("signatures"), settings.clock);
         let progress = watch::Sender::new(0);
         let (mut sessions, mut pulses) = (JoinSet::new(), Vec::new());
+        let here = settings.endpoints.iter().filter(|endpoint| matches!(endpoint.target, Target::Here(_))).count();
+        let gate = (here > 1 && would.is_none()).then(|| Gate::new(here));
         for endpoint in &settings.endpoints {
             let (pulse, seen) = watch::channel(Pulse::default());
             pulses.push(seen);
@@ -202,6 +204,7 @@ impl Primary {
                 progress: progress.clone(),
                 would: would.clone(),
                 end: end.clone(),
+                gate: gate.clone().filter(|_| matches!(endpoint.target, Target::Here(_))),
                 clock: settings.clock,
                 delay_max: settings.settle.1,
             };

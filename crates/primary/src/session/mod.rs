@@ -7,9 +7,12 @@
 mod comparing;
 mod due;
 mod flight;
+mod gate;
 mod removals;
 mod survey;
 mod visit;
+
+pub(crate) use gate::Gate;
 
 use crate::clock::Clock;
 use crate::error::chain;
@@ -81,6 +84,8 @@ pub(crate) struct Session {
     /// Told what a dry run would do.
     pub(crate) would: Option<mpsc::Sender<Would>>,
     pub(crate) end: CancellationToken,
+    /// Until the first contact, where there are others on this machine.
+    pub(crate) gate: Option<Gate>,
     pub(crate) clock: Clock,
     /// How long a file may keep changing before a torn version of it is shipped.
     pub(crate) delay_max: Duration,
@@ -109,7 +114,13 @@ impl Session {
             // A replica that worked before and refuses now is one that is away: the others go on.
             known |= welcomed;
             let hopeless = error.is_final() && !known;
-            if self.until == Until::InSync || hopeless || matches!(error, Error::Store(_) | Error::Gone) {
+            let over = self.until == Until::InSync || hopeless || matches!(error, Error::Store(_) | Error::Gone);
+            match self.gate.take() {
+                Some(gate) if over => gate.close(),
+                Some(gate) => gate.give_way(),
+                None => {}
+            }
+            if over {
                 return Err(error);
             }
             // One that fails as soon as it is reached is in trouble; one that has served for a while was only interrupted.

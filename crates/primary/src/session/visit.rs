@@ -111,6 +111,9 @@ impl<'a> Visit<'a> {
             _ => return Err(Error::Protocol("something came before welcome")),
         };
         *welcomed = true;
+        if let Some(gate) = session.gate.take() {
+            gate.pass().await?;
+        }
         let (answers, inbox) = mpsc::channel(INBOX);
         let _reader = AbortOnDropHandle::new(tokio::spawn(read(receiver, answers)));
         let position = resume(session, &welcome).await?;
