@@ -303,6 +303,10 @@ impl<'a> Plan<'a> {
     /// again instead, or an old version would replace a newer one that was shipped meanwhile.
     pub(crate) fn shipped(&mut self, arrived: &Arrived) -> Result<()> {
         let Arrived { path, content, stream, torn } = arrived;
+        if self.linked.contains(path) {
+            // Another name of it has arrived, too, and brings this one along.
+            return Ok(());
+        }
         let usable = match (self.look(path), torn) {
             (Err(error), _) => return self.hold(path.clone(), error),
             (Ok(None), _) => false,
@@ -447,7 +451,9 @@ impl<'a> Plan<'a> {
         if content.stat.links > 1 {
             for (other, _) in self.catalog.names_of(content.stat.inode, NAMES_MAX)? {
                 let alive = other != path && self.look(&other)?.is_some_and(|now| now.inode == content.stat.inode);
-                if alive && self.linked.insert(other.clone()) {
+                if alive {
+                    // Also one that was put before, when this name was not known.
+                    self.linked.insert(other.clone());
                     self.record(&other, content.record(self.tree))?;
                     self.touch_parent(&other);
                     self.operate_link(other, path.clone(), entry.clone(), content.xattrs.clone());

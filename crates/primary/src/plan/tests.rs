@@ -7,12 +7,20 @@ use std::fs;
 
 /// Word and path of every operation for these paths of a source, for the only replica there is.
 fn operations(source: &tempfile::TempDir, catalog: &mut Catalog, asked: &[(&str, Have)]) -> Vec<String> {
+    let asked = asked.iter().map(|(path, have)| (RelPath::parse(path.as_bytes()).expect("a path"), *have));
+    planned(source, catalog, |plan| plan.paths(&mut asked.collect()))
+}
+
+fn planned(
+    source: &tempfile::TempDir,
+    catalog: &mut Catalog,
+    fill: impl FnOnce(&mut Plan<'_>) -> Result<()>,
+) -> Vec<String> {
     let tree = Tree::open(source.path()).expect("a directory");
     let (filter, mut guard) = (Filter::default(), Guard::new(LIMITS, GuardState::Clear));
     let mood = Mood::One { replica: ReplicaId(Id([1; 16])), shared: false };
     let mut plan = Plan::new(&tree, (catalog, &filter, &mut guard), 0, mood);
-    let asked = asked.iter().map(|(path, have)| (RelPath::parse(path.as_bytes()).expect("a path"), *have));
-    plan.paths(&mut asked.collect()).expect("a plan");
+    fill(&mut plan).expect("a plan");
     let word = |step: Step| match step.action {
         Action::Operate { word, .. } => Some(format!("{word} {}", step.path)),
         _ => None,
@@ -33,5 +41,29 @@ fn names_of_one_inode_are_linked_however_each_is_asked_for() {
     {
         let again = operations(&source, &mut catalog, &[("one", one), ("other", other)]);
         assert_eq!(again, ["put one", "link other", "times ."], "asked for as {one:?} and {other:?}");
+    }
+}
+
+#[test]
+fn names_of_one_large_inode_that_arrive_together_are_linked() {
+    let source = tempfile::tempdir().expect("a directory");
+    fs::write(source.path().join("one"), vec![b'x'; 300_000]).expect("a file");
+    fs::hard_link(source.path().join("one"), source.path().join("other")).expect("a link");
+    let mut catalog = Catalog::in_memory().expect("a catalog");
+    let arrived = |name: &str, stream| {
+        let path = RelPath::parse(name.as_bytes()).expect("a path");
+        let reader =
+            Tree::open(source.path()).expect("a directory").root().open_file(&path.names().next().expect("a name"));
+        let reader = reader.expect("a file");
+        let (stat, (hash, _)) = (*reader.stat(), reader.finish().expect("its content"));
+        let (xattrs, target, began) = (Xattrs::default(), Box::default(), fulmar_tree::Clock::coarse_now());
+        let content = Content { stat, xattrs, hash: Some(hash), segments: Vec::new(), target, began };
+        Arrived { path, content: Box::new(content), stream, torn: false }
+    };
+    let both = [arrived("one", 1), arrived("other", 4)];
+    // The first alone tells the catalog of one name; then it knows both.
+    for wanted in [&["put one", "put other", "link one", "times ."][..], &["put one", "link other", "times ."]] {
+        let steps = planned(&source, &mut catalog, |plan| both.iter().try_for_each(|arrived| plan.shipped(arrived)));
+        assert_eq!(steps, wanted);
     }
 }

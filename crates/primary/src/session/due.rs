@@ -12,6 +12,7 @@ use fulmar_link::Lane;
 use fulmar_model::{HeldReason, Kind, RelPath};
 use fulmar_store::{Outstanding, Work};
 use fulmar_wire::FromPrimary;
+use std::collections::HashSet;
 
 /// In `attempts`: the path is with the shipper.
 const SHIPPING: u32 = u32::MAX;
@@ -157,8 +158,10 @@ impl Visit<'_> {
         let streams: Vec<_> = arrived.iter().map(|arrived| (arrived.path.clone(), arrived.stream)).collect();
         let replica = self.replica;
         let steps = self.session.planner.ask(move |planner| planner.shipped(&arrived, replica)).await??;
+        let puts = steps.iter().filter(|step| matches!(step.action, Action::Operate { word: "put", .. }));
+        let used: HashSet<_> = puts.map(|step| &step.path).collect();
         for (path, stream) in streams {
-            if !steps.iter().any(|step| step.path == path && matches!(step.action, Action::Operate { .. })) {
+            if !used.contains(&path) {
                 self.sender.send(Lane::Urgent, FromPrimary::Abandon { stream }.encode()?).await?;
             }
         }
