@@ -244,6 +244,24 @@ fn what_happened_while_nobody_followed_arrives_after_the_start() {
 }
 
 #[test]
+fn a_replica_that_has_everything_is_not_compared_again_after_a_restart() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    fixture::build(&cluster.source(), &[("a", File("1")), ("d/b", File("2"))]);
+    cluster.sync(&[]).expect(0);
+    for round in 0..3 {
+        fs::write(cluster.source().join("new"), format!("while nobody followed, {round}")).unwrap();
+        let follow = cluster.follow(&[]);
+        cluster.assert_in_sync(1);
+        let status = cluster.status_of(0);
+        assert_eq!(status["listed"], 0, "round {round}: {status:#}");
+        follow.stop();
+    }
+}
+
+#[test]
 fn wait_without_a_follow_says_so() {
     let cluster = cluster();
     cluster.wait("5s").expect(3).expect_error("error:");

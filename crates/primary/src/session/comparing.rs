@@ -249,7 +249,11 @@ impl Visit<'_> {
                     // row.
                     let other = (!self.is_directory(&over.subtree)).then(|| Left::new(Work::Again, 0));
                     let left = over.left.or(other).map(|left| left.at(over.subtree.clone(), over.since_ms));
+                    let whole = over.subtree.is_root() && left.is_none();
                     self.compared_whole(over.subtree, left).await?;
+                    if whole {
+                        self.note_position().await?;
+                    }
                 }
                 self.due = true;
                 self.session.pulse.send_modify(|pulse| pulse.state = ReplicaState::Live);

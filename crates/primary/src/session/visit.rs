@@ -64,6 +64,8 @@ pub(super) struct Visit<'a> {
     inbox: mpsc::Receiver<Result<FromReplica>>,
     /// Changes up to here were sent.
     pub(super) position: Seq,
+    /// Whether the replica knows a position of this queue, or will from a batch that was sent.
+    noted: bool,
     pub(super) flights: VecDeque<Flight>,
     pub(super) next_batch: u64,
     /// What the comparison under way found to differ.
@@ -116,7 +118,7 @@ impl<'a> Visit<'a> {
         }
         let (answers, inbox) = mpsc::channel(INBOX);
         let _reader = AbortOnDropHandle::new(tokio::spawn(read(receiver, answers)));
-        let position = resume(session, &welcome).await?;
+        let (position, noted) = resume(session, &welcome).await?;
         let shipping = Shipping::start(tree.clone(), sender.clone(), welcome.credit, session.signatures())?;
         session.pulse.send_modify(|pulse| {
             pulse.replica = Some(welcome.replica);
@@ -134,6 +136,7 @@ impl<'a> Visit<'a> {
             sender,
             inbox,
             position,
+            noted,
             flights: VecDeque::new(),
             next_batch: 1,
             asked: VecDeque::new(),
@@ -330,6 +333,7 @@ impl<'a> Visit<'a> {
             return Ok(());
         }
         let position = errand.position;
+        self.noted |= position.is_some();
         let mut flight = Flight::new(self.next_batch, errand, steps, (self.session.clock)());
         self.note_moves(&mut flight).await?;
         self.next_batch += 1;
@@ -448,6 +452,14 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
+    /// The replica has everything up to here: it says so when it is reached again, and is not compared then.
+    pub(super) async fn note_position(&mut self) -> Result<()> {
+        if self.noted || self.session.would.is_some() {
+            return Ok(());
+        }
+        self.send(Vec::new(), Errand { position: Some(self.position), ..Errand::default() }).await
+    }
+
     /// Writes down work that no batch leaves over.
     pub(super) async fn leave(&mut self, row: Outstanding) -> Result<()> {
         self.acknowledge(None, vec![row], Settled::default()).await
@@ -548,10 +560,11 @@ async fn read(mut receiver: Receiver, answers: mpsc::Sender<Result<FromReplica>>
 }
 
 /// Where to go on: at the replica's own position, if the queue still has everything behind it; else with a comparison.
-async fn resume(session: &Session, welcome: &Welcome) -> Result<Seq> {
+/// Also whether the replica knows a position that will do for the next time.
+async fn resume(session: &Session, welcome: &Welcome) -> Result<(Seq, bool)> {
     if session.would.is_some() {
         // A dry run leaves no trace.
-        return session.queue.ask(|queue| queue.last()).await;
+        return Ok((session.queue.ask(|queue| queue.last()).await?, true));
     }
     let (replica, name) = (welcome.replica, session.endpoint.name.clone());
     let position = welcome.position;
@@ -569,7 +582,7 @@ async fn resume(session: &Session, welcome: &Welcome) -> Result<Seq> {
                 _ => None,
             };
             if let (Some(seq), false) = (resumable, compare) {
-                return Ok(seq);
+                return Ok((seq, true));
             }
             // What is queued up to here was noticed before the comparison looks: it is covered.
             let start = queue.last();
@@ -580,7 +593,7 @@ async fn resume(session: &Session, welcome: &Welcome) -> Result<Seq> {
             queue.reset_cursor(replica)?;
             let whole = Left::new(Work::Compare, 0).at(RelPath::root(), since);
             queue.acknowledge(replica, Ack { cursor: Some(start), add: &[whole], ..Ack::default() })?;
-            Ok::<_, fulmar_store::Error>(start)
+            Ok::<_, fulmar_store::Error>((start, position == Some((queue.id(), start))))
         })
         .await??;
     Ok(resumed)
