@@ -249,7 +249,7 @@ fn a_replica_that_has_everything_is_not_compared_again_after_a_restart() {
         return;
     }
     let cluster = cluster();
-    fixture::build(&cluster.source(), &[("a", File("1")), ("d/b", File("2"))]);
+    fixture::build(cluster.source(), &[("a", File("1")), ("d/b", File("2"))]);
     cluster.sync(&[]).expect(0);
     for round in 0..3 {
         fs::write(cluster.source().join("new"), format!("while nobody followed, {round}")).unwrap();

@@ -48,6 +48,10 @@ pub(crate) const NAMES_MAX: usize = 1000;
 /// no other use for. The others may lack it and all that is in it, though every record is there.
 const FOR_ONE: LinkGroup = LinkGroup(u64::MAX);
 
+/// Marks the record of what is gone, once that was planned for everyone: then whoever removes it first may forget it. Before,
+/// the record is what tells the plan for everyone that there is something to be removed.
+const TOLD_GONE: LinkGroup = LinkGroup(u64::MAX - 1);
+
 /// For whom a plan is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -534,7 +538,10 @@ impl<'a> Plan<'a> {
             let xattrs = self.directory_xattrs(&path);
             // Another directory than the one that is known has a change of its own coming, with all that is in it.
             match record.filter(|known| self.is_recorded(&path, &stat, known).unwrap_or(true)) {
-                Some(known) => self.record_directory(&path, stat, &xattrs, known.group)?,
+                Some(known) => {
+                    let mark = known.group.filter(|mark| *mark != TOLD_GONE);
+                    self.record_directory(&path, stat, &xattrs, mark)?;
+                }
                 None if self.everyone() => continue,
                 None => {}
             }

@@ -1,6 +1,6 @@
 //! What is not there any more: noted, removed when its time has come, and looked for under its other names.
 
-use super::{Class, Have, Mood, NAMES_MAX, Plan};
+use super::{Class, Have, Mood, NAMES_MAX, Plan, TOLD_GONE};
 use crate::Result;
 use crate::step::{Action, Step};
 use fulmar_model::{HeldReason, Kind, Record, RelPath, ReplicaId};
@@ -15,11 +15,14 @@ impl Plan<'_> {
         let record = self.catalog.get(&path)?;
         if let Some(record) = &record {
             self.loses_name(&path, record)?;
+            if self.everyone() {
+                self.catalog.put(&path, &Record { group: Some(TOLD_GONE), ..record.clone() })?;
+            }
         }
         match (have, self.mood) {
             (_, Mood::DryRun) => self.operate(Class::Removal, path.clone(), Operation::Remove { path }),
             (Have::Gone { approved }, Mood::One { replica, .. }) => {
-                return self.remove(path, record.is_some(), approved, replica);
+                return self.remove(path, record.as_ref(), approved, replica);
             }
             // Made and removed between two looks, or renamed by an earlier plan: no replica was told of it.
             (_, Mood::Everyone) if record.is_none() => {}
@@ -28,13 +31,14 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn remove(&mut self, path: RelPath, known: bool, approved: bool, replica: ReplicaId) -> Result<()> {
+    fn remove(&mut self, path: RelPath, known: Option<&Record>, approved: bool, replica: ReplicaId) -> Result<()> {
         let (count, tree) = (self.catalog.count_below(&path, u64::MAX)?.max(1), self.catalog.count()?);
         if !approved && !self.guard.admit(Some(replica), count, tree, self.now_ms) {
             self.push(Class::Removal, Step::new(path, Action::Hold { reason: HeldReason::Approval, errno: 0 }));
             return Ok(());
         }
-        if known {
+        let shared = matches!(self.mood, Mood::One { shared: true, .. });
+        if known.is_some_and(|record| !shared || record.group == Some(TOLD_GONE)) {
             self.catalog.remove(&path)?;
         }
         self.touch_parent(&path);

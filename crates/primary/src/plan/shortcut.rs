@@ -116,7 +116,7 @@ impl Plan<'_> {
         if stat.kind == Kind::Symlink && link_target.is_empty() {
             return self.gone(path.clone(), Have::Unknown);
         }
-        let record = Record { stat: *stat, settled: false, ..known };
+        let record = Record { stat: *stat, group: None, settled: false, ..known };
         let xattrs = self.xattrs(path, stat.kind);
         let record = Record { xattrs: digest(&xattrs), settled: known.settled, ..record };
         self.record(path, record.clone())?;

@@ -8,21 +8,24 @@ use std::fs;
 /// Word and path of every operation for these paths of a source, for the only replica there is.
 fn operations(source: &tempfile::TempDir, catalog: &mut Catalog, asked: &[(&str, Have)]) -> Vec<String> {
     let asked = asked.iter().map(|(path, have)| (RelPath::parse(path.as_bytes()).expect("a path"), *have));
-    planned(source, catalog, |plan| plan.paths(&mut asked.collect()))
+    planned(source, catalog, ONE, |plan| plan.paths(&mut asked.collect()))
 }
+
+const ONE: Mood = Mood::One { replica: ReplicaId(Id([1; 16])), shared: false };
 
 fn planned(
     source: &tempfile::TempDir,
     catalog: &mut Catalog,
+    mood: Mood,
     fill: impl FnOnce(&mut Plan<'_>) -> Result<()>,
 ) -> Vec<String> {
     let tree = Tree::open(source.path()).expect("a directory");
     let (filter, mut guard) = (Filter::default(), Guard::new(LIMITS, GuardState::Clear));
-    let mood = Mood::One { replica: ReplicaId(Id([1; 16])), shared: false };
     let mut plan = Plan::new(&tree, (catalog, &filter, &mut guard), 0, mood);
     fill(&mut plan).expect("a plan");
     let word = |step: Step| match step.action {
         Action::Operate { word, .. } => Some(format!("{word} {}", step.path)),
+        Action::Gone => Some(format!("gone {}", step.path)),
         _ => None,
     };
     plan.finish().expect("a plan").steps.into_iter().filter_map(word).collect()
@@ -63,7 +66,30 @@ fn names_of_one_large_inode_that_arrive_together_are_linked() {
     let both = [arrived("one", 1), arrived("other", 4)];
     // The first alone tells the catalog of one name; then it knows both.
     for wanted in [&["put one", "put other", "link one", "times ."][..], &["put one", "link other", "times ."]] {
-        let steps = planned(&source, &mut catalog, |plan| both.iter().try_for_each(|arrived| plan.shipped(arrived)));
+        let steps =
+            planned(&source, &mut catalog, ONE, |plan| both.iter().try_for_each(|arrived| plan.shipped(arrived)));
         assert_eq!(steps, wanted);
     }
+}
+
+#[test]
+fn what_one_replica_has_removed_already_is_removed_from_the_others() {
+    let source = tempfile::tempdir().expect("a directory");
+    fs::write(source.path().join("file"), "content").expect("a file");
+    let mut catalog = Catalog::in_memory().expect("a catalog");
+    let of_several = Mood::One { replica: ReplicaId(Id([1; 16])), shared: true };
+    let path = || RelPath::parse(b"file").expect("a path");
+    let mut plan = |mood, have| {
+        let mut asked = VecDeque::from([(path(), have)]);
+        let mut steps = planned(&source, &mut catalog, mood, |plan| plan.paths(&mut asked));
+        steps.retain(|step| step != "times .");
+        steps
+    };
+    assert_eq!(plan(Mood::Everyone, Have::Unknown), ["put file"]);
+    fs::remove_file(source.path().join("file")).expect("it is there");
+    // One replica was told by a retry, before the change was planned for everyone.
+    assert_eq!(plan(of_several, Have::Gone { approved: true }), ["remove file"]);
+    assert_eq!(plan(Mood::Everyone, Have::Unknown), ["gone file"]);
+    assert_eq!(plan(of_several, Have::Gone { approved: true }), ["remove file"]);
+    assert_eq!(plan(Mood::Everyone, Have::Unknown), [""; 0], "nothing is left to be told");
 }
