@@ -302,20 +302,8 @@ fn of_a_tree_only_the_directories_that_differ_are_listed() {
     fs::remove_dir_all(replica.join("user07/folder070")).unwrap();
     fs::write(replica.join("user08/folder080/1700000000.M80.host,S=7"), "MAIL 0").unwrap();
     wire.cost();
-    let quarantined = walk(&replica.join(".fulmar/quarantine"));
+    let mut quarantined: Vec<_> =
+        oracle::quarantined(&replica).iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    quarantined.sort();
     assert_eq!(quarantined, ["1700000000.M80.host,S=7", "stray", "stray"]);
-}
-
-/// Names of all files below, sorted.
-fn walk(directory: &std::path::Path) -> Vec<String> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let entry = entry.unwrap();
-        match entry.file_type().unwrap().is_dir() {
-            true => names.extend(walk(&entry.path())),
-            false => names.push(entry.file_name().to_string_lossy().into_owned()),
-        }
-    }
-    names.sort();
-    names
 }

@@ -1,6 +1,6 @@
 //! What a path is, in the terms two sides can compare: no inode number of this machine, no ctime.
 
-use crate::{Device, Hash, Kind, RelPath, Timestamp, XattrDigest};
+use crate::{Device, Hash, Kind, RelPath, Stat, Timestamp, XattrDigest};
 
 /// Names of one inode on the primary. The number is the primary's inode number; it says "the same file as", nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,6 +65,22 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The entry of an inode of a primary with this stat data. A socket has none; the caller leaves sockets out.
+    pub fn of(stat: &Stat, hash: Option<Hash>, target: &[u8], xattrs: XattrDigest) -> Self {
+        let node = match stat.kind {
+            Kind::File => Node::File { size: stat.size, hash },
+            Kind::Directory => Node::Directory,
+            Kind::Symlink => Node::Symlink { target: target.into() },
+            Kind::Fifo | Kind::Socket => Node::Fifo,
+            Kind::CharDevice => Node::CharDevice(stat.node),
+            Kind::BlockDevice => Node::BlockDevice(stat.node),
+        };
+        // A directory carries its inode always: that is how a replica knows which one is renamed.
+        let grouped = stat.links > 1 || stat.kind == Kind::Directory;
+        let Stat { mode, uid, gid, mtime, .. } = *stat;
+        Self { node, mode, uid, gid, mtime, xattrs, group: grouped.then_some(LinkGroup(stat.inode)) }
+    }
+
     /// The content hash of a file, when known.
     pub fn hash(&self) -> Option<Hash> {
         match self.node {

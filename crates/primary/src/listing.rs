@@ -2,11 +2,10 @@
 //! unchanged comes with its hash; everything else without, and the replica then asks. Before that, what each directory comes
 //! to: what is equal on both sides is not listed.
 
-use crate::prepare::entry;
 use crate::{Error, Result};
 use fulmar_model::{Entry, Filter, Kind, Name, Record, RelPath, Stat};
 use fulmar_store::CatalogReader;
-use fulmar_tree::{Dir, Fingerprint, Listing, Part, Printed, Step, Tree, Walk, digest, list_part};
+use fulmar_tree::{DIRECTORIES_MAX, Dir, Fingerprint, Listing, Part, Printed, Step, Tree, Walk, digest, list_part};
 use fulmar_wire::{FRAME_BYTES_MAX, PAGE_ENTRIES_MAX};
 use std::sync::mpsc;
 use tokio::sync::mpsc::Sender;
@@ -14,9 +13,6 @@ use tokio::sync::mpsc::Sender;
 /// Bytes of names and link targets in one page, and what the rest of an entry takes at most: a page must fit in a frame.
 const PAGE_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
 const ENTRY_BYTES: usize = 128;
-
-/// Directories that are surveyed; a larger tree is listed at once.
-const DIRECTORIES_MAX: usize = 200_000;
 
 /// What a listing yields.
 #[derive(Debug)]
@@ -158,7 +154,7 @@ impl Lister {
             let entry = match (known, stat.kind) {
                 // Nothing that is not in the record or in the stat data.
                 (Some(record), kind) if kind != Kind::Symlink => {
-                    Some(entry(&stat, record.hash.filter(|_| kind == Kind::File), &[], record.xattrs))
+                    Some(Entry::of(&stat, record.hash, &[], record.xattrs))
                 }
                 (None, Kind::File) => None,
                 _ => {
@@ -235,6 +231,6 @@ fn describe(dir: &Dir, name: &Name, stat: &Stat, record: Option<&Record>) -> Opt
         Some(record) => record.xattrs,
         None => digest(&dir.xattrs(name, stat.kind).ok()?),
     };
-    let hash = proved.filter(|_| stat.kind == Kind::File).and_then(|record| record.hash);
-    Some(entry(stat, hash, &target, xattrs))
+    let hash = proved.and_then(|record| record.hash);
+    Some(Entry::of(stat, hash, &target, xattrs))
 }

@@ -21,7 +21,7 @@ mod shortcut;
 
 use crate::chunks::Arrived;
 use crate::guard::Guard;
-use crate::prepare::{Content, Found, entry, read};
+use crate::prepare::{Content, Found, read};
 use crate::step::{Action, Step};
 use crate::{Error, Result};
 use fulmar_model::{
@@ -545,7 +545,7 @@ impl<'a> Plan<'a> {
                 None if self.everyone() => continue,
                 None => {}
             }
-            let entry = Entry { node: Node::Directory, ..entry(&stat, None, &[], digest(&xattrs)) };
+            let entry = Entry { node: Node::Directory, ..Entry::of(&stat, None, &[], digest(&xattrs)) };
             let operation = Operation::Metadata { path: path.clone(), entry, xattrs };
             let action = match FromPrimary::encode_operation(&operation) {
                 Ok(frame) => Action::Operate { frame, word: "times" },

@@ -1,6 +1,6 @@
 //! Reads a path once: metadata, attributes, hash, and the content where it is small. Notices what changes meanwhile.
 
-use fulmar_model::{Entry, Hash, Kind, LinkGroup, Name, Node, Record, Stat, Timestamp, XattrDigest, Xattrs};
+use fulmar_model::{Entry, Hash, Kind, Name, Record, Stat, Timestamp, Xattrs};
 use fulmar_tree::{Clock, Dir, Error, Tree, digest};
 use fulmar_wire::{INLINE_BYTES_MAX, Segment};
 
@@ -42,7 +42,7 @@ pub(crate) struct Content {
 impl Content {
     /// As another machine sees it.
     pub(crate) fn entry(&self) -> Entry {
-        entry(&self.stat, self.hash, &self.target, digest(&self.xattrs))
+        Entry::of(&self.stat, self.hash, &self.target, digest(&self.xattrs))
     }
 
     /// As the catalog keeps it.
@@ -53,30 +53,6 @@ impl Content {
         };
         let settled = tree.is_settled(&self.stat, self.began);
         Record { stat: self.stat, xattrs: digest(&self.xattrs), hash, group: None, settled }
-    }
-}
-
-/// The entry of an inode with this stat data. A socket has none; the caller leaves sockets out.
-pub(crate) fn entry(stat: &Stat, hash: Option<Hash>, target: &[u8], xattrs: XattrDigest) -> Entry {
-    let node = match stat.kind {
-        Kind::File => Node::File { size: stat.size, hash },
-        Kind::Directory => Node::Directory,
-        Kind::Symlink => Node::Symlink { target: target.into() },
-        Kind::Fifo | Kind::Socket => Node::Fifo,
-        Kind::CharDevice => Node::CharDevice(stat.node),
-        Kind::BlockDevice => Node::BlockDevice(stat.node),
-    };
-    // A directory carries its inode always: that is how a replica knows which one is renamed.
-    let grouped = stat.links > 1 || stat.kind == Kind::Directory;
-    // Linux does not let a symlink's mode be set, and shows 0777 everywhere.
-    Entry {
-        node,
-        mode: stat.mode,
-        uid: stat.uid,
-        gid: stat.gid,
-        mtime: stat.mtime,
-        xattrs,
-        group: grouped.then_some(LinkGroup(stat.inode)),
     }
 }
 

@@ -210,12 +210,11 @@ impl Crew {
 
     /// Hands an order to the stager. While there is no room, the primary is told that somebody is alive here.
     async fn order(&self, order: Order, answers: &Sender) -> Result<bool> {
-        let mut order = order;
-        match self.orders.try_send(order) {
+        // Most of the time there is room, and nobody needs a clock.
+        let order = match self.orders.try_send(order) {
             Ok(()) => return Ok(true),
-            Err(tokio::sync::mpsc::error::TrySendError::Closed(_)) => return Ok(false),
-            Err(tokio::sync::mpsc::error::TrySendError::Full(back)) => order = back,
-        }
+            Err(error) => error.into_inner(),
+        };
         loop {
             match tokio::time::timeout(ALIVE, self.orders.reserve()).await {
                 Ok(Ok(room)) => {

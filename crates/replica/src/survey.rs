@@ -7,13 +7,14 @@ use crate::Result;
 use crate::compare::Comparer;
 use crate::drift::group_is_whole;
 use crate::open::is_ignored;
-use fulmar_model::{Entry, Hash, Kind, LinkGroup, Name, Node, Record, RelPath, Stat};
-use fulmar_tree::{Dir, Fingerprint, Listing, Part, Printed, Step, Tree, Walk, digest, fingerprint_of};
+use fulmar_model::{Entry, Hash, Kind, LinkGroup, Name, Record, RelPath, Stat};
+use fulmar_tree::{
+    DIRECTORIES_MAX, Dir, Fingerprint, Listing, Part, Printed, Step, Tree, Walk, digest, fingerprint_of,
+};
 use fulmar_wire::{FromReplica, Print};
 use std::collections::HashMap;
 
-/// Directories that are surveyed, and strays that are remembered; beyond it everything is listed.
-const DIRECTORIES_MAX: usize = 200_000;
+/// Strays that are remembered; beyond it everything is listed.
 const STRAYS_MAX: usize = 100_000;
 
 /// What a survey has found.
@@ -69,7 +70,7 @@ impl Comparer {
         Ok(FromReplica::Surveyed { fingerprint })
     }
 
-    /// In the order of the walk. `None`: nothing is known here, or too much.
+    /// In the order of the walk. `None`, and everything is listed: nothing is known here, or not of every entry, or too much.
     fn look_over(&self, subtree: &RelPath, strays: &mut Strays) -> Result<Option<Vec<Printed>>> {
         let (Some(tree), Some(catalog)) = (&self.tree, &self.catalog) else { return Ok(None) };
         if catalog.children(subtree, None, 1)?.is_empty() {
@@ -78,12 +79,11 @@ impl Comparer {
         let mut prints = Vec::new();
         let mut walk = Walk::new(tree, subtree);
         while let Some(step) = walk.next_dir() {
-            let printed = match step {
-                Step::Unreadable { path, .. } => Printed { directory: path, part: Part::WHOLE, fingerprint: None },
-                Step::Listing(listing) => self.print(tree, &mut walk, listing, strays)?,
-            };
+            let Step::Listing(listing) = step else { return Ok(None) };
+            let printed = self.print(tree, &mut walk, listing, strays)?;
+            let unknown = printed.fingerprint.is_none();
             prints.push(printed);
-            if prints.len() > DIRECTORIES_MAX || strays.count > STRAYS_MAX {
+            if unknown || prints.len() > DIRECTORIES_MAX || strays.count > STRAYS_MAX {
                 return Ok(None);
             }
         }
@@ -143,17 +143,8 @@ impl Comparer {
             (false, None) => None,
         };
         let (Some(target), Some(xattrs)) = (target, xattrs) else { return Ok(None) };
-        let node = match stat.kind {
-            Kind::File => Node::File { size: stat.size, hash: record.hash },
-            Kind::Directory => Node::Directory,
-            Kind::Symlink => Node::Symlink { target },
-            Kind::Fifo | Kind::Socket => Node::Fifo,
-            Kind::CharDevice => Node::CharDevice(stat.node),
-            Kind::BlockDevice => Node::BlockDevice(stat.node),
-        };
         let Some(group) = self.known_group(stat, record, proved)? else { return Ok(None) };
-        let Stat { mode, uid, gid, mtime, .. } = *stat;
-        Ok(Some(Entry { node, mode, uid, gid, mtime, xattrs, group }))
+        Ok(Some(Entry { group, ..Entry::of(stat, record.hash, &target, xattrs) }))
     }
 
     /// Outer `None`: the link group is not known to be whole.

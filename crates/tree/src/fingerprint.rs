@@ -57,6 +57,9 @@ impl Fingerprint {
     }
 }
 
+/// Directories, or parts of them, whose fingerprints are kept; a larger tree is listed at once.
+pub const DIRECTORIES_MAX: usize = 200_000;
+
 /// A directory, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Printed {

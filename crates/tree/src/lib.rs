@@ -30,7 +30,7 @@ mod xattr;
 pub use clock::Clock;
 pub use dir::{Dir, Replace};
 pub use error::{Error, Result};
-pub use fingerprint::{Fingerprint, Printed, fingerprint_of};
+pub use fingerprint::{DIRECTORIES_MAX, Fingerprint, Printed, fingerprint_of};
 pub use hash::{hash_bytes, zeros};
 pub use list::Names;
 pub use lock::{Lock, lock_file};

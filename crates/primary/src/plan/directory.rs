@@ -2,9 +2,8 @@
 
 use super::{Class, FOR_ONE, NAMES_MAX, Plan};
 use crate::Result;
-use crate::prepare::entry;
 use crate::step::{Action, Step};
-use fulmar_model::{HeldReason, Kind, LinkGroup, Record, RelPath, Stat, Xattrs};
+use fulmar_model::{Entry, HeldReason, Kind, LinkGroup, Record, RelPath, Stat, Xattrs};
 use fulmar_tree::{Clock, digest};
 use fulmar_wire::{Content as Carried, Operation};
 
@@ -54,7 +53,7 @@ impl Plan<'_> {
 
     fn put_directory(&mut self, path: RelPath, stat: Stat, xattrs: Xattrs) -> Result<()> {
         self.record_directory(&path, stat, &xattrs, None)?;
-        let entry = entry(&stat, None, &[], digest(&xattrs));
+        let entry = Entry::of(&stat, None, &[], digest(&xattrs));
         self.touched.insert(path.clone(), true);
         self.touch_parent(&path);
         let operation = Operation::Put { path: path.clone(), entry, xattrs, content: Carried::None };
@@ -118,7 +117,7 @@ impl Plan<'_> {
         self.renamed.insert(from.clone());
         let xattrs = self.directory_xattrs(&to);
         self.record_directory(&to, stat, &xattrs, None)?;
-        let entry = entry(&stat, None, &[], digest(&xattrs));
+        let entry = Entry::of(&stat, None, &[], digest(&xattrs));
         for path in [&from, &to] {
             self.touch_parent(path);
         }

@@ -2,8 +2,7 @@
 
 use super::{Have, NAMES_MAX, Plan};
 use crate::Result;
-use crate::prepare::entry;
-use fulmar_model::{Hash, Kind, Record, RelPath, Stat, Xattrs};
+use fulmar_model::{Entry, Hash, Kind, Record, RelPath, Stat, Xattrs};
 use fulmar_tree::{Clock, digest};
 use fulmar_wire::Operation;
 
@@ -102,7 +101,7 @@ impl Plan<'_> {
             }
         }
         self.record(&path, record)?;
-        let entry = entry(&stat, Some(hash), &[], digest(&xattrs));
+        let entry = Entry::of(&stat, Some(hash), &[], digest(&xattrs));
         self.touch_parent(&path);
         self.operate(super::Class::Change, path.clone(), Operation::Metadata { path, entry, xattrs });
         Ok(())
@@ -122,7 +121,7 @@ impl Plan<'_> {
         self.record(path, record.clone())?;
         self.record(target, record.clone())?;
         let hash = if stat.kind == Kind::File { record.hash } else { None };
-        let entry = entry(stat, hash, &link_target, record.xattrs);
+        let entry = Entry::of(stat, hash, &link_target, record.xattrs);
         self.touch_parent(path);
         self.operate_link(path.clone(), target.clone(), entry, xattrs);
         Ok(())
@@ -137,7 +136,7 @@ impl Plan<'_> {
         self.renamed.insert(from.clone());
         self.touch_parent(&from);
         self.touch_parent(to);
-        let entry = entry(stat, Some(hash), &[], digest(&xattrs));
+        let entry = Entry::of(stat, Some(hash), &[], digest(&xattrs));
         let operation = Operation::Rename { from: from.clone(), to: to.clone(), entry, xattrs };
         self.operate_from(super::Class::Change, to.clone(), Some(from), operation);
         Ok(())

@@ -1,10 +1,12 @@
 //! One replica: reach it, ship what it lacks, keep its cursor; when it goes away, come back. Nothing here waits for another
 //! replica.
 //!
-//! Reading order: this file (reaching it, again and again), `visit` (one connection), `flight` (a batch under way), `comparing`
-//! (a comparison under way), `due` (what is tried again, and large files), `removals` (what is gone).
+//! Reading order: this file (reaching it, again and again; at first together, `gate`), `visit` (one connection), `cursor`
+//! (what is written down of it), `flight` (a batch under way), `comparing` (a comparison under way; before it `survey`), `due`
+//! (what is tried again, and large files), `removals` (what is gone).
 
 mod comparing;
+mod cursor;
 mod due;
 mod flight;
 mod gate;

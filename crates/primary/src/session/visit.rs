@@ -5,6 +5,7 @@
 //! Bounds: [`FLIGHTS_MAX`] batches and [`PAGES_MAX`] pages without an answer, [`ASKED_MAX`] paths waiting to be planned.
 
 use super::comparing::Comparing;
+use super::cursor::{Settled, resume};
 use super::flight::{Errand, Flight, Left, Patience};
 use super::removals::Removals;
 use super::{Session, Until};
@@ -16,9 +17,9 @@ use crate::step::{Action, Step};
 use crate::{Error, Result, Would};
 use fulmar_link::{Lane, Link, Receiver, Sender};
 use fulmar_model::{DeletePolicy, RelPath, ReplicaId, Seq};
-use fulmar_store::{Ack, Outstanding, OutstandingCount, Work};
+use fulmar_store::{Outstanding, OutstandingCount, Work};
 use fulmar_tree::Tree;
-use fulmar_wire::{FromPrimary, FromReplica, Welcome};
+use fulmar_wire::{FromPrimary, FromReplica};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -65,7 +66,7 @@ pub(super) struct Visit<'a> {
     /// Changes up to here were sent.
     pub(super) position: Seq,
     /// Whether the replica knows a position of this queue, or will from a batch that was sent.
-    noted: bool,
+    pub(super) noted: bool,
     pub(super) flights: VecDeque<Flight>,
     pub(super) next_batch: u64,
     /// What the comparison under way found to differ.
@@ -452,60 +453,6 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
-    /// The replica has everything up to here: it says so when it is reached again, and is not compared then.
-    pub(super) async fn note_position(&mut self) -> Result<()> {
-        if self.noted || self.session.would.is_some() {
-            return Ok(());
-        }
-        self.send(Vec::new(), Errand { position: Some(self.position), ..Errand::default() }).await
-    }
-
-    /// Writes down work that no batch leaves over.
-    pub(super) async fn leave(&mut self, row: Outstanding) -> Result<()> {
-        self.acknowledge(None, vec![row], Settled::default()).await
-    }
-
-    async fn acknowledge(&mut self, cursor: Option<Seq>, add: Vec<Outstanding>, settled: Settled) -> Result<()> {
-        let replica = self.replica;
-        let Settled { done, made, removed } = settled;
-        let nothing = cursor.is_none() && [add.len(), done.len(), made.len(), removed.len()] == [0; 4];
-        if self.session.would.is_some() || nothing {
-            return Ok(());
-        }
-        self.removals.note(&add);
-        for row in &add {
-            tracing::debug!(path = %row.path, work = ?row.work, after = row.after.as_ref().map(tracing::field::display), "left over");
-        }
-        self.outstanding = self
-            .session
-            .queue
-            .ask(move |queue| {
-                let ack = Ack { cursor, add: &add, done: &done, made: &made, removed: &removed, compared: None };
-                queue.acknowledge(replica, ack)?;
-                queue.outstanding_count(replica)
-            })
-            .await??;
-        Ok(())
-    }
-
-    /// A subtree was compared from end to end, or cannot be.
-    pub(super) async fn compared_whole(&mut self, subtree: RelPath, left: Option<Outstanding>) -> Result<()> {
-        let replica = self.replica;
-        if self.session.would.is_some() {
-            return Ok(());
-        }
-        self.outstanding = self
-            .session
-            .queue
-            .ask(move |queue| {
-                let add: Vec<_> = left.into_iter().collect();
-                queue.acknowledge(replica, Ack { compared: Some(&subtree), add: &add, ..Ack::default() })?;
-                queue.outstanding_count(replica)
-            })
-            .await??;
-        Ok(())
-    }
-
     /// Whether nothing is left but what is held.
     async fn is_in_sync(&mut self) -> Result<bool> {
         let waiting = !self.asked.is_empty() || self.ahead.is_some() || !self.arrived.is_empty();
@@ -537,14 +484,6 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// Paths whose outstanding work a batch has settled; see [`Ack`].
-#[derive(Default)]
-struct Settled {
-    done: Vec<RelPath>,
-    made: Vec<RelPath>,
-    removed: Vec<RelPath>,
-}
-
 /// Reads answers ahead, so that the replica can always get rid of them.
 async fn read(mut receiver: Receiver, answers: mpsc::Sender<Result<FromReplica>>) {
     loop {
@@ -557,44 +496,4 @@ async fn read(mut receiver: Receiver, answers: mpsc::Sender<Result<FromReplica>>
             return;
         }
     }
-}
-
-/// Where to go on: at the replica's own position, if the queue still has everything behind it; else with a comparison.
-/// Also whether the replica knows a position that will do for the next time.
-async fn resume(session: &Session, welcome: &Welcome) -> Result<(Seq, bool)> {
-    if session.would.is_some() {
-        // A dry run leaves no trace.
-        return Ok((session.queue.ask(|queue| queue.last()).await?, true));
-    }
-    let (replica, name) = (welcome.replica, session.endpoint.name.clone());
-    let position = welcome.position;
-    let compare = session.until == Until::InSync;
-    let now = (session.clock)();
-    let resumed = session
-        .queue
-        .ask(move |queue| {
-            let known = queue.register(replica, &name)?;
-            let resumable = match (position, known.cursor) {
-                // What the replica has beyond the cursor may have left work behind that was never written down.
-                (Some((life, seq)), Some(cursor)) if life == queue.id() && queue.can_resume(seq.min(cursor))? => {
-                    Some(seq.min(cursor))
-                }
-                _ => None,
-            };
-            if let (Some(seq), false) = (resumable, compare) {
-                return Ok((seq, true));
-            }
-            // What is queued up to here was noticed before the comparison looks: it is covered.
-            let start = queue.last();
-            // It takes the place of what was to be done, and is as old as that: who waits for that waits for this.
-            let behind = known.cursor.map(|cursor| queue.backlog(cursor)).transpose()?.and_then(|rows| rows.oldest_ms);
-            let left = queue.outstanding_since(replica)?;
-            let since = [behind, left].into_iter().flatten().fold(now, i64::min);
-            queue.reset_cursor(replica)?;
-            let whole = Left::new(Work::Compare, 0).at(RelPath::root(), since);
-            queue.acknowledge(replica, Ack { cursor: Some(start), add: &[whole], ..Ack::default() })?;
-            Ok::<_, fulmar_store::Error>((start, position == Some((queue.id(), start))))
-        })
-        .await??;
-    Ok(resumed)
 }
