@@ -73,6 +73,11 @@ impl Filter {
         Ok(Self { rules })
     }
 
+    /// Whether nothing but the private directory is excluded: then no path needs to be asked about.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// Whether `path` itself is excluded, its ancestors aside: enough for a walk, which does not enter what is excluded.
     pub fn excludes_here(&self, path: &RelPath, directory: bool) -> bool {
         if path.is_root() {

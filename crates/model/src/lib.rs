@@ -1,10 +1,11 @@
 //! The vocabulary of Fulmar, in reading order: where (`path`), what (`kind`, `stat`, `entry`), what it contains (`hash`,
 //! `xattr`), what is remembered of it (`record`), that it may differ (`change`), what could not be done (`outcome`),
-//! who (`id`), and what the user decided (`filter`, `policy`).
+//! who (`id`), what the user decided (`filter`, `policy`), and what an audit sees and finds (`tally`, `sighting`, `difference`).
 //!
 //! Plain data over the standard library: nothing here reads a file, a socket, a clock or a random source.
 
 mod change;
+mod difference;
 mod entry;
 mod filter;
 mod glob;
@@ -15,11 +16,14 @@ mod outcome;
 mod path;
 mod policy;
 mod record;
+mod sighting;
 mod stat;
+mod tally;
 mod time;
 mod xattr;
 
 pub use change::{Change, Scope, Seq};
+pub use difference::{ACL_NAMES, Aspect, Difference, Side, Value, differences};
 pub use entry::{Entry, LinkGroup, Node};
 pub use filter::{Filter, FilterError};
 pub use hash::Hash;
@@ -29,6 +33,8 @@ pub use outcome::{Held, HeldReason, Outcome};
 pub use path::{Escaped, NAME_BYTES_MAX, Name, PATH_BYTES_MAX, PRIVATE_DIRECTORY, PathError, RelPath, escape};
 pub use policy::{DeletePolicy, Durability, PolicyError, Profile};
 pub use record::Record;
+pub use sighting::{Below, Found, Look, Sighting, Unread};
 pub use stat::Stat;
+pub use tally::Tally;
 pub use time::Timestamp;
 pub use xattr::{Xattr, XattrDigest, Xattrs};
