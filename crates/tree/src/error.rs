@@ -80,6 +80,8 @@ pub enum Error {
         "private directory {path} belongs to user {uid} with mode {mode:04o}; it must be ours and writable by nobody else"
     )]
     PrivateExposed { path: RelPath, uid: u32, mode: u16 },
+    #[error("the reading of the tree was ended")]
+    Stopped,
     #[error("cannot lock {}", shown(.path))]
     Lock { path: PathBuf, source: Errno },
     #[error("{} is locked by process {}", shown(.path), escape(.holder.as_bytes()))]

@@ -51,6 +51,12 @@ impl Fingerprint {
         self.unknown = true;
     }
 
+    /// Adds what comes behind, in order of names.
+    pub fn append(&mut self, behind: Self) {
+        self.bytes.extend_from_slice(&behind.bytes);
+        self.unknown |= behind.unknown;
+    }
+
     /// `None` when something is not known.
     pub fn finish(self) -> Option<Hash> {
         (!self.unknown).then(|| hash_bytes(&self.bytes))

@@ -1,12 +1,14 @@
 //! The only crate that touches replicated files, in reading order: the opened root (`root`), one directory of it (`dir`,
 //! its names in `list` and `part`), a whole subtree (`walk`, `remove`), what is read (`reader`, `xattr`), what is written
-//! (`private`, `stage`, `staged`, `metadata`), and what surrounds it (`lock`, `clock`, `hash`, `fingerprint`, `error`, `sys`).
+//! (`private`, `stage`, `staged`, `metadata`), and what surrounds it (`lock`, `clock`, `hash`, `fingerprint`, `error`, `sys`). `audit` reads
+//! all of a tree for a comparison.
 //!
 //! Invariants: every access starts at a held directory handle and names one component, or a relative path that the
 //! kernel resolves beneath that handle without following symlinks (`openat2`) and without crossing a mount point. No
 //! system call on a replicated file is given a path from "/" (`/proc/self/fd/N` names a handle that is already held).
 //! Everything blocks; nothing here knows a runtime, a database or a peer.
 
+pub mod audit;
 mod clock;
 mod dir;
 mod error;

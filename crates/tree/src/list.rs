@@ -5,7 +5,7 @@
 
 use crate::{Dir, Error, NAMES_PER_PART, Part, Result, sys};
 use fulmar_model::{Name, Stat};
-use rustix::fs::RawDir;
+use rustix::fs::{FileType, RawDir};
 use std::os::fd::AsFd;
 
 /// Bytes given to one getdents64: about 500 names of 40 bytes.
@@ -78,12 +78,18 @@ impl Dir {
         Ok(entries)
     }
 
-    fn usable(&self, bytes: &[u8]) -> Result<Name> {
+    pub(crate) fn usable(&self, bytes: &[u8]) -> Result<Name> {
         Name::parse(bytes).map_err(|_| Error::UnusableName { path: self.path().clone(), name: bytes.into() })
     }
 
-    /// Reads through a handle of its own, because the position in a directory belongs to the handle.
     fn each_name(&self, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.each_hinted(|name, _| visit(name))
+    }
+
+    /// Every name, with what the directory says it is: `Unknown` on file systems that do not tell.
+    ///
+    /// Reads through a handle of its own, because the position in a directory belongs to the handle.
+    pub(crate) fn each_hinted(&self, mut visit: impl FnMut(&[u8], FileType) -> Result<()>) -> Result<()> {
         let failed = |source| Error::List { path: self.path().clone(), source };
         let own = sys::open(self.fd.as_fd(), b".", sys::DIRECTORY).map_err(failed)?;
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
@@ -92,7 +98,7 @@ impl Dir {
             let entry = entry.map_err(failed)?;
             match entry.file_name().to_bytes() {
                 b"." | b".." => {}
-                name => visit(name)?,
+                name => visit(name, entry.file_type())?,
             }
         }
         Ok(())

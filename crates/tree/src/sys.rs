@@ -56,13 +56,20 @@ pub(crate) fn stat_handle(handle: BorrowedFd<'_>, path: &RelPath) -> Result<Stat
 
 /// The kernel's answer in our words.
 pub(crate) fn to_stat(from: &Statx, path: &RelPath) -> Result<Stat> {
-    Ok(Stat {
-        kind: kind(from.stx_mode)
-            .ok_or_else(|| Error::UnknownKind { path: path.clone(), file_type: from.stx_mode & !0o7777 })?,
+    as_stat(from).ok_or_else(|| Error::UnknownKind { path: path.clone(), file_type: from.stx_mode & !PERMISSIONS })
+}
+
+/// The lower twelve bits of a mode.
+const PERMISSIONS: u16 = 0o7777;
+
+/// The same without a path for messages: `None` for a file type this kernel should not have.
+pub(crate) fn as_stat(from: &Statx) -> Option<Stat> {
+    Some(Stat {
+        kind: kind(from.stx_mode)?,
         device: device(from),
         inode: from.stx_ino,
         links: from.stx_nlink,
-        mode: from.stx_mode & 0o7777,
+        mode: from.stx_mode & PERMISSIONS,
         uid: from.stx_uid,
         gid: from.stx_gid,
         size: from.stx_size,

@@ -110,18 +110,37 @@ impl<'a> Via<'a> {
 
 /// The replicated attributes. One that vanishes while they are read is left out. `path` is for messages.
 pub(crate) fn read(via: &Via<'_>, path: &dyn Fn() -> RelPath) -> Result<Xattrs> {
+    try_read(via).map_err(|failed| match failed {
+        Failed::List(source) => Error::ListXattrs { path: path(), source },
+        Failed::Read(name, source) => Error::ReadXattr { path: path(), name, source },
+    })
+}
+
+/// The same for who needs no words.
+pub(crate) fn read_plain(via: &Via<'_>) -> std::result::Result<Xattrs, Errno> {
+    try_read(via).map_err(|failed| match failed {
+        Failed::List(source) | Failed::Read(_, source) => source,
+    })
+}
+
+enum Failed {
+    List(Errno),
+    Read(Box<[u8]>, Errno),
+}
+
+fn try_read(via: &Via<'_>) -> std::result::Result<Xattrs, Failed> {
     let names = match fit(|buffer| via.list(buffer)) {
         Ok(names) => names,
         // This file system has none.
         Err(Errno::NOTSUP) => return Ok(Xattrs::default()),
-        Err(source) => return Err(Error::ListXattrs { path: path(), source }),
+        Err(source) => return Err(Failed::List(source)),
     };
     let mut pairs = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| is_replicated(name)) {
         match fit(|buffer| via.get(name, buffer)) {
             Ok(value) => pairs.push((Box::from(name), value.into())),
             Err(Errno::NODATA) => {}
-            Err(source) => return Err(Error::ReadXattr { path: path(), name: name.into(), source }),
+            Err(source) => return Err(Failed::Read(name.into(), source)),
         }
     }
     Ok(Xattrs::new(pairs))

@@ -1,0 +1,117 @@
+//! The bytes of a file: read once in sequence, hashed, and read again when the file moved meanwhile.
+
+use super::settings::{Auditing, Meter};
+use crate::hash::ContentHasher;
+use crate::{Dir, sys, xattr};
+use fulmar_model::{Hash, Kind, Name, Stat, Xattrs};
+use rustix::fs::{Advice, OFlags, SeekFrom};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Bytes that one call reads.
+pub(super) const BUFFER_BYTES: usize = 1 << 20;
+/// How often a file is read that does not hold still; its last reading counts.
+const READINGS: u32 = 3;
+
+/// A file as it was read.
+pub(super) struct Content {
+    pub(super) stat: Stat,
+    pub(super) hash: Hash,
+    pub(super) xattrs: Xattrs,
+    /// Whether it held still while it was read.
+    pub(super) steady: bool,
+}
+
+/// How a file is read: with a thread's own buffer.
+pub(super) struct Eye<'a> {
+    pub(super) how: &'a Auditing,
+    pub(super) meter: &'a Meter,
+    pub(super) buffer: Vec<u8>,
+}
+
+impl<'a> Eye<'a> {
+    pub(super) fn new(how: &'a Auditing, meter: &'a Meter) -> Self {
+        Self { how, meter, buffer: vec![0; BUFFER_BYTES] }
+    }
+
+    /// Reads the file of a name. `None`: it is no file, or not there.
+    pub(super) fn read(&mut self, dir: &Dir, name: &Name) -> Result<Option<Content>, Errno> {
+        let mut readings = 0;
+        loop {
+            let Some(fd) = open(dir, name)? else { return Ok(None) };
+            let Some(before) = stat(&fd)? else { return Ok(None) };
+            if before.kind != Kind::File {
+                return Ok(None);
+            }
+            let hash = self.hash(&fd, &before)?;
+            let xattrs = xattr::read_plain(&xattr::Via::Open(fd.as_fd()))?;
+            let Some(after) = stat(&fd)? else { return Ok(None) };
+            readings += 1;
+            let steady = before.same_version(&after);
+            if steady || readings == READINGS || self.meter.is_stopped() {
+                self.meter.file();
+                return Ok(Some(Content { stat: after, hash, xattrs, steady }));
+            }
+        }
+    }
+
+    fn hash(&mut self, fd: &OwnedFd, stat: &Stat) -> Result<Hash, Errno> {
+        if stat.size > BUFFER_BYTES as u64 {
+            // Only a hint.
+            let _ = rustix::fs::fadvise(fd, 0, None, Advice::Sequential);
+        }
+        let (mut hasher, mut at) = (ContentHasher::default(), 0);
+        let mut data_end = if stat.allocated < stat.size { 0 } else { stat.size };
+        while at < stat.size && !self.meter.is_stopped() {
+            if at == data_end {
+                let data = seek(fd, SeekFrom::Data(at), at, stat.size)?;
+                hasher.zeros(data - at);
+                at = data;
+                data_end = seek(fd, SeekFrom::Hole(at), stat.size, stat.size)?;
+                continue;
+            }
+            let want = usize::try_from(data_end - at).unwrap_or(usize::MAX).min(self.buffer.len());
+            let Some(room) = self.buffer.get_mut(..want) else { break };
+            let count = rustix::io::retry_on_intr(|| rustix::io::pread(fd, &mut *room, at))?;
+            if count == 0 {
+                break;
+            }
+            hasher.update(room.get(..count).unwrap_or_default());
+            at += count as u64;
+            self.meter.bytes(count, self.how.rate);
+        }
+        Ok(hasher.finish())
+    }
+}
+
+/// Without moving its access time where that is permitted. `None`: it is not there any more, or no file can be.
+fn open(dir: &Dir, name: &Name) -> Result<Option<OwnedFd>, Errno> {
+    // O_NONBLOCK: a FIFO that took the file's place must not hang us.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = match sys::open(dir.fd.as_fd(), name.as_bytes(), flags | OFlags::NOATIME) {
+        // O_NOATIME is for the owner and for root.
+        Err(Errno::PERM) => sys::open(dir.fd.as_fd(), name.as_bytes(), flags),
+        other => other,
+    };
+    match opened {
+        Ok(fd) => Ok(Some(fd)),
+        // A symlink or a socket by now, or nothing.
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::STALE) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn stat(fd: &OwnedFd) -> Result<Option<Stat>, Errno> {
+    let found = sys::statx(fd.as_fd(), b"", rustix::fs::StatxFlags::BASIC_STATS)?;
+    Ok(sys::as_stat(&found))
+}
+
+/// Between where it begins and the end; `untold` where this file system does not tell.
+fn seek(fd: &OwnedFd, to: SeekFrom, untold: u64, end: u64) -> Result<u64, Errno> {
+    match rustix::fs::seek(fd, to) {
+        Ok(at) => Ok(at.min(end)),
+        Err(Errno::NXIO) => Ok(end),
+        Err(Errno::INVAL | Errno::NOTSUP) => Ok(untold),
+        Err(error) => Err(error),
+    }
+}

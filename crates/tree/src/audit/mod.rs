@@ -1,0 +1,33 @@
+//! Reading a tree from end to end: every byte, every attribute, by as many threads as are asked for.
+//!
+//! Reading order: `settings` (how, and how far it is), `engine` (deals directories to threads and puts digests together),
+//! `worker` (what a thread does), `describe` (one entry), `content` (the bytes of a file), `kept` (digests and hashes that are
+//! remembered), `links` (which names are one file), `audited` (what came of it, and listings of what differs), `look` (one path,
+//! read again).
+//!
+//! Nothing is written, made or locked. What changes meanwhile is read again at once, a few times; what is listed later is as
+//! it is then. Memory is bounded: digests of [`crate::DIRECTORIES_MAX`] directories, hashes of [`HASHES_MAX`] files,
+//! [`LINK_BYTES_MAX`] of names that share an inode, [`UNREAD_MAX`] paths that could not be read.
+
+mod audited;
+mod content;
+mod describe;
+mod engine;
+mod kept;
+mod links;
+mod look;
+mod settings;
+mod worker;
+
+pub use audited::Audited;
+pub use engine::audit;
+pub use kept::HASHES_MAX;
+pub use links::{LINK_BYTES_MAX, Links};
+pub use look::look;
+pub use settings::{Auditing, Meter};
+
+/// Paths that are remembered as unreadable; beyond it they are counted.
+pub const UNREAD_MAX: usize = 10_000;
+
+/// Stands in a digest for content that cannot be read, and for a directory that is not entered.
+const UNKNOWN: fulmar_model::Hash = fulmar_model::Hash([0; 32]);

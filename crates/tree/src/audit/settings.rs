@@ -1,0 +1,126 @@
+//! How a tree is audited, and how far that is.
+
+use fulmar_model::Filter;
+use rustix::time::{ClockId, clock_gettime};
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The longest a thread sleeps at a time to keep to a rate: so long it may go on after it was told to stop.
+const NAP: Duration = Duration::from_millis(200);
+
+/// How a tree is audited.
+#[derive(Clone, Debug)]
+pub struct Auditing {
+    /// What takes no part.
+    pub filter: Filter,
+    /// Whether `trusted.*` attributes count: both sides must be privileged to see them.
+    pub trusted: bool,
+    /// Threads that read, at least one.
+    pub threads: usize,
+    /// Bytes that are read a second, by all threads together.
+    pub rate: Option<NonZeroU64>,
+    /// Whether the disk is used only when nobody else wants it.
+    pub idle: bool,
+}
+
+/// Shared by those who read and those who watch.
+#[derive(Debug, Default)]
+pub struct Meter {
+    files: AtomicU64,
+    bytes: AtomicU64,
+    stopped: AtomicBool,
+    /// When the next byte may be read, in nanoseconds of the monotonic clock.
+    free_at: AtomicU64,
+}
+
+impl Meter {
+    /// Files and bytes read so far.
+    pub fn read(&self) -> (u64, u64) {
+        (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Ends the work soon.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn file(&self) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that were read, and waits as long as the rate demands.
+    pub(super) fn bytes(&self, count: usize, rate: Option<NonZeroU64>) {
+        self.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        let Some(rate) = rate else { return };
+        let cost = u64::try_from(u128::from(count as u64) * 1_000_000_000 / u128::from(rate.get())).unwrap_or(u64::MAX);
+        let now = monotonic_ns();
+        // What was not used is not saved up.
+        let advance = |free: u64| Some(free.max(now).saturating_add(cost));
+        let before = self.free_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance).unwrap_or(now);
+        let until = before.max(now).saturating_add(cost);
+        while !self.is_stopped() {
+            let left = Duration::from_nanos(until.saturating_sub(monotonic_ns()));
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(NAP));
+        }
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000) + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// Puts this thread behind everybody else who uses the disk (ioprio_set(2)). A scheduler that knows no priorities ignores it.
+pub(super) fn read_when_idle() {
+    const WHO_THREAD: libc::c_int = 1;
+    const CLASS_IDLE: libc::c_int = 3 << 13;
+    // SAFETY: takes three integers and touches no memory; 0 is the calling thread.
+    #[expect(unsafe_code, reason = "rustix does not carry this call")]
+    let done = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_THREAD, 0, CLASS_IDLE) };
+    // Only a kindness to others: without it the result is the same.
+    let _ = done;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_rate_is_kept_by_all_threads_together_and_ends_when_told() {
+        let (meter, rate) = (Meter::default(), NonZeroU64::new(1_000_000));
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| meter.bytes(25_000, rate));
+            }
+        });
+        assert!(began.elapsed() >= Duration::from_millis(95), "{:?}", began.elapsed());
+        meter.stop();
+        let began = Instant::now();
+        meter.bytes(usize::MAX / 2, rate);
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_thread_can_ask_for_the_idle_class() {
+        std::thread::spawn(|| {
+            read_when_idle();
+            #[expect(unsafe_code, reason = "rustix does not carry this call")]
+            // SAFETY: takes two integers and touches no memory.
+            let class = unsafe { libc::syscall(libc::SYS_ioprio_get, 1, 0) };
+            assert_eq!(class >> 13, 3);
+        })
+        .join()
+        .expect("the thread ends well");
+    }
+}

@@ -1,0 +1,252 @@
+//! What one thread does: opens a directory, or goes through some of its names, and tells the engine.
+
+use super::content::Eye;
+use super::describe::{Described, Hinted, Read, stat};
+use super::kept::Known;
+use super::{UNKNOWN, settings};
+use crate::{Dir, Error, Fingerprint, NAMES_PER_PART, Part, Tree};
+use fulmar_model::{Entry, Kind, Node, PATH_BYTES_MAX, RelPath, Tally, Unread};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use std::sync::mpsc::{Receiver, Sender};
+
+/// Names that a thread goes through before it asks for other work.
+const CHUNK_NAMES: usize = 256;
+/// Bytes after which it offers the names that are left to the others.
+const CHUNK_BYTES: u64 = 32 << 20;
+
+/// Up to so many names each file is asked for its size before it is read, ...
+const FEW_NAMES: usize = 32;
+/// ... and from this mean size on.
+const LARGE_MEAN_BYTES: u64 = 1 << 20;
+
+/// Number of a directory that is under way.
+pub(super) type Number = usize;
+
+/// What a thread is asked for.
+pub(super) enum Task {
+    /// A directory, its first part.
+    Open { number: Number, path: RelPath },
+    /// A further part of one.
+    Part { number: Number, path: RelPath, part: Part },
+    /// Some of a directory's names, in order; `from` is the index of the first.
+    Names { number: Number, path: RelPath, names: Vec<Hinted>, from: usize },
+}
+
+/// What a thread tells.
+pub(super) enum Told {
+    /// A directory was opened: what it is itself, how many names take part, in how many parts.
+    Opened { number: Number, entry: Entry, names: u64, part: Part },
+    /// It could not be; `entry` when it is there all the same.
+    Closed { number: Number, entry: Option<Entry>, unread: Option<Unread>, mount: bool },
+    /// Names for somebody else.
+    Rest { number: Number, names: Vec<Hinted>, from: usize },
+    /// Some names are done.
+    Done { number: Number, fragment: Fragment },
+    /// This thread has nothing to do.
+    Idle { worker: usize },
+    /// A thread has ended by a fault of the program.
+    Panicked,
+}
+
+/// What came of some of a directory's names.
+#[derive(Default)]
+pub(super) struct Fragment {
+    /// Index of the first.
+    pub(super) from: usize,
+    pub(super) print: Fingerprint,
+    /// Directories, in order.
+    pub(super) directories: Vec<fulmar_model::Name>,
+    pub(super) tally: Tally,
+    pub(super) links: Vec<(u64, RelPath)>,
+    pub(super) known: Vec<Known>,
+    pub(super) unread: Vec<Unread>,
+}
+
+/// A thread of the engine.
+pub(super) struct Worker<'a> {
+    pub(super) number: usize,
+    pub(super) tree: &'a Tree,
+    pub(super) eye: Eye<'a>,
+    pub(super) tasks: Receiver<Vec<Task>>,
+    pub(super) told: Sender<Told>,
+}
+
+/// Nobody listens any more.
+struct Gone;
+
+impl Worker<'_> {
+    /// Until there are no more tasks or it is told to stop.
+    pub(super) fn run(mut self) {
+        if self.eye.how.idle {
+            settings::read_when_idle();
+        }
+        let (told, number) = (self.told.clone(), self.number);
+        let work = std::panic::AssertUnwindSafe(|| {
+            while let Ok(tasks) = self.tasks.recv() {
+                for task in tasks {
+                    if self.eye.meter.is_stopped() || self.perform(task).is_err() {
+                        return;
+                    }
+                }
+                if self.told.send(Told::Idle { worker: number }).is_err() {
+                    return;
+                }
+            }
+        });
+        if std::panic::catch_unwind(work).is_err() {
+            // Nobody listens: then nobody waits either.
+            let _ = told.send(Told::Panicked);
+        }
+    }
+
+    fn tell(&self, told: Told) -> Result<(), Gone> {
+        self.told.send(told).map_err(|_| Gone)
+    }
+
+    fn perform(&mut self, task: Task) -> Result<(), Gone> {
+        match task {
+            Task::Open { number, path } => self.open(number, &path),
+            Task::Part { number, path, part } => match self.tree.dir(&path) {
+                Ok(dir) => self.part(number, &dir, part),
+                Err(error) => self.broken(number, &path, &error),
+            },
+            Task::Names { number, path, names, from } => match self.tree.dir(&path) {
+                Ok(dir) => self.names(number, &dir, names, from),
+                Err(error) => self.broken(number, &path, &error),
+            },
+        }
+    }
+
+    /// A directory that could be opened cannot be any more: what is left of it counts as unreadable, unless it is gone.
+    fn broken(&self, number: Number, path: &RelPath, error: &Error) -> Result<(), Gone> {
+        let mut fragment = Fragment { from: usize::MAX, ..Fragment::default() };
+        if !error.is_gone() {
+            fragment.unread.push(Unread { path: path.clone(), errno: error.errno() });
+        }
+        self.tell(Told::Done { number, fragment })
+    }
+
+    fn open(&mut self, number: Number, path: &RelPath) -> Result<(), Gone> {
+        let opened = self.tree.dir(path).and_then(|dir| {
+            let described = self.eye.describe_self(&dir);
+            let described = described.map_err(|source| Error::OpenDirectory { path: path.clone(), source })?;
+            let listed = self.list(&dir)?;
+            Ok((dir, described, listed))
+        });
+        match opened {
+            Ok((dir, described, (names, part, count))) => {
+                self.tell(Told::Opened { number, entry: described.entry, names: count, part })?;
+                self.names(number, &dir, names, 0)
+            }
+            Err(error) => self.closed(number, path, &error),
+        }
+    }
+
+    /// The names of the first part, which part that is, and how many take part in all.
+    fn list(&self, dir: &Dir) -> Result<(Vec<Hinted>, Part, u64), Error> {
+        let (mut count, mut longest) = (0u64, 0);
+        self.eye.each(dir, |name, _| {
+            (count, longest) = (count + 1, longest.max(name.len()));
+            Ok(())
+        })?;
+        if dir.path().as_bytes().len() + 1 + longest > PATH_BYTES_MAX {
+            return Err(Error::PathTooLong { path: dir.path().clone() });
+        }
+        let part = match count {
+            ..=NAMES_PER_PART => Part::WHOLE,
+            _ => Part::new(0, Part::number_for(count)).unwrap_or(Part::WHOLE),
+        };
+        Ok((self.eye.names(dir, |name| part.has(name))?, part, count))
+    }
+
+    fn closed(&mut self, number: Number, path: &RelPath, error: &Error) -> Result<(), Gone> {
+        let mount = matches!(error, Error::CrossesMount { .. });
+        let unread = (!mount && !error.is_gone()).then(|| Unread { path: path.clone(), errno: error.errno() });
+        let entry = path.split().and_then(|(parent, name)| {
+            let parent = self.tree.dir(&parent).ok()?;
+            let found = self.eye.describe(&parent, &name, FileType::Unknown, Read::Metadata).ok()??;
+            (found.stat.kind == Kind::Directory).then_some(found.entry)
+        });
+        self.tell(Told::Closed { number, entry, unread, mount })
+    }
+
+    fn part(&mut self, number: Number, dir: &Dir, part: Part) -> Result<(), Gone> {
+        match self.eye.names(dir, |name| part.has(name)) {
+            Ok(names) => self.names(number, dir, names, 0),
+            Err(error) => self.broken(number, dir.path(), &error),
+        }
+    }
+
+    fn names(&mut self, number: Number, dir: &Dir, mut names: Vec<Hinted>, from: usize) -> Result<(), Gone> {
+        if names.len() > CHUNK_NAMES {
+            let rest = names.split_off(CHUNK_NAMES);
+            self.tell(Told::Rest { number, names: rest, from: from + CHUNK_NAMES })?;
+        }
+        let mut fragment = Fragment { from, ..Fragment::default() };
+        let few = names.len() <= FEW_NAMES;
+        let mut left = names.into_iter().enumerate();
+        while let Some((at, hinted)) = left.next() {
+            if self.eye.meter.is_stopped() {
+                return Err(Gone);
+            }
+            // Directories of large files have few names, or many large files: only there a look at the size is worth its time.
+            let suspect = few || fragment.tally.bytes / (fragment.tally.files + 1) >= LARGE_MEAN_BYTES;
+            let enough = fragment.tally.bytes >= CHUNK_BYTES;
+            if left.len() > 0 && (enough || (suspect && is_large(dir, &hinted))) {
+                let names: Vec<Hinted> = left.by_ref().map(|(_, hinted)| hinted).collect();
+                self.tell(Told::Rest { number, names, from: from + at + 1 })?;
+            }
+            self.name(dir, &hinted, &mut fragment);
+        }
+        self.tell(Told::Done { number, fragment })
+    }
+
+    fn name(&mut self, dir: &Dir, hinted: &Hinted, fragment: &mut Fragment) {
+        if hinted.hint == FileType::Directory {
+            fragment.directories.push(hinted.name.clone());
+            return;
+        }
+        match self.eye.describe(dir, &hinted.name, hinted.hint, Read::Content) {
+            Ok(None) => {}
+            // It took the place of something else since the names were read.
+            Ok(Some(found)) if found.stat.kind == Kind::Directory => fragment.directories.push(hinted.name.clone()),
+            Ok(Some(found)) => {
+                if let Some(errno) = found.unread {
+                    fragment.unread.push(Unread { path: dir.at(&hinted.name), errno: errno.raw_os_error() });
+                }
+                fragment.add(dir, hinted, found);
+            }
+            Err(Errno::NOENT | Errno::STALE) => {}
+            Err(errno) => {
+                fragment.unread.push(Unread { path: dir.at(&hinted.name), errno: errno.raw_os_error() });
+            }
+        }
+    }
+}
+
+/// Whether reading it takes so long that the names behind it should not wait.
+fn is_large(dir: &Dir, hinted: &Hinted) -> bool {
+    hinted.hint == FileType::RegularFile
+        && stat(dir, &hinted.name).ok().flatten().is_some_and(|stat| stat.size >= CHUNK_BYTES)
+}
+
+impl Fragment {
+    fn add(&mut self, dir: &Dir, hinted: &Hinted, found: Described) {
+        let Described { stat, mut entry, steady, .. } = found;
+        self.tally.entries += 1;
+        if stat.links > 1 {
+            self.links.push((stat.inode, dir.at(&hinted.name)));
+        }
+        if let Node::File { size, hash } = &mut entry.node {
+            self.tally.files += 1;
+            self.tally.bytes = self.tally.bytes.saturating_add(*size);
+            match hash {
+                Some(hash) if steady => self.known.push(Known::new(&hinted.name, &stat, *hash)),
+                Some(_) => {}
+                None => *hash = Some(UNKNOWN),
+            }
+        }
+        self.print.add(&hinted.name, &entry, true);
+    }
+}
