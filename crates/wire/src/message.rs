@@ -1,9 +1,11 @@
 //! What the two sides say to each other. Message numbers are never given a second meaning; see docs/protocol.md.
 
+use crate::audit::{Answer, Question};
 use crate::field::{DecodeError, Field, Fields, Sink, record, sure};
 use crate::{Frame, FrameError, Operation};
 use fulmar_model::{
-    DeletePolicy, Device, Durability, Entry, Hash, Id, Name, Outcome, QueueId, RelPath, ReplicaId, Seq, Term, TreeId,
+    DeletePolicy, Device, Durability, Entry, Hash, Id, Name, Outcome, Profile, QueueId, RelPath, ReplicaId, Seq, Term,
+    TreeId,
 };
 use minicbor::Decoder;
 
@@ -216,6 +218,8 @@ pub enum FromPrimary {
         /// In the order of a listing.
         prints: Vec<Print>,
     },
+    /// Of an audit; the first of them takes the place of `Hello`.
+    Audit(Question),
 }
 
 /// From the replica to the primary.
@@ -283,6 +287,8 @@ pub enum FromReplica {
         /// Index of every directory that is not so on the replica, increasing.
         prints: Vec<u32>,
     },
+    /// Of an audit.
+    Audit(Answer),
 }
 
 record!(Ancestor { device, inode });
@@ -309,6 +315,7 @@ macro_rules! coded {
 }
 coded!(Durability, "durability");
 coded!(DeletePolicy, "deletion policy");
+coded!(Profile, "profile");
 
 impl Field for Refusal {
     fn put(&self, to: &mut Sink<'_>) {
@@ -353,6 +360,7 @@ impl FromPrimary {
                 page.put(to);
                 prints.put(to);
             }),
+            Self::Audit(question) => control(12, 1, |to| question.put(to)),
         }
     }
 
@@ -395,6 +403,7 @@ impl FromPrimary {
                 9 => Self::Offer(fields.next()?),
                 10 => Self::Survey { subtree: fields.next()? },
                 11 => Self::Prints { page: fields.next()?, prints: fields.next()? },
+                12 => Self::Audit(fields.next()?),
                 code => return Err(DecodeError::Unknown { what: "message", code: code.into() }),
             })
         })
@@ -430,6 +439,7 @@ impl FromReplica {
                 page.put(to);
                 prints.put(to);
             }),
+            Self::Audit(answer) => control(13, 1, |to| answer.put(to)),
         }
     }
 
@@ -449,6 +459,7 @@ impl FromReplica {
                 10 => Self::Basis(fields.next()?),
                 11 => Self::Surveyed { fingerprint: fields.next()? },
                 12 => Self::Differing { page: fields.next()?, prints: fields.next()? },
+                13 => Self::Audit(fields.next()?),
                 code => return Err(DecodeError::Unknown { what: "message", code: code.into() }),
             })
         })

@@ -1,12 +1,13 @@
 //! Arbitrary values of everything that is sent.
 
 use fulmar_model::{
-    DeletePolicy, Device, Durability, Entry, Hash, HeldReason, Id, LinkGroup, Name, Node, Outcome, QueueId, RelPath,
-    ReplicaId, Seq, Term, Timestamp, TreeId, Xattr, XattrDigest, Xattrs,
+    Below, DeletePolicy, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Name, Node, Outcome,
+    Profile, QueueId, RelPath, ReplicaId, Seq, Sighting, Tally, Term, Timestamp, TreeId, Unread, Xattr, XattrDigest,
+    Xattrs,
 };
 use fulmar_wire::{
-    Ancestor, Basis, Content, FromPrimary, FromReplica, Hello, Offer, Operation, Page, Print, Refusal, Segment, Want,
-    Welcome,
+    Ancestor, Answer, Basis, Begin, Begun, Content, Digest, FromPrimary, FromReplica, Hello, Linked, Offer, Operation,
+    Page, Print, Question, Refusal, Segment, Want, Welcome,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -152,6 +153,74 @@ pub fn from_primary() -> impl Strategy<Value = FromPrimary> {
             .prop_map(|((stream, size), path, basis)| { FromPrimary::Offer(Offer { stream, path, size, basis }) }),
         path().prop_map(|subtree| FromPrimary::Survey { subtree }),
         (any::<u32>(), vec(print(), 0..9)).prop_map(|(page, prints)| FromPrimary::Prints { page, prints }),
+        question().prop_map(FromPrimary::Audit),
+    ]
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    let profile = prop_oneof![Just(Profile::Plain), Just(Profile::Maildir), Just(Profile::Webroot)];
+    let begin = (any::<[u8; 16]>(), bytes(0..300), profile, vec(bytes(0..40), 0..4), any::<(bool, bool)>());
+    prop_oneof![
+        (begin, option::of(any::<u64>())).prop_map(|((boot, source, profile, patterns, (privileged, idle)), rate)| {
+            let ancestors = vec![Ancestor { device: Device::default(), inode: 7 }];
+            Question::Begin(Begin { boot: Id(boot), ancestors, source, profile, patterns, privileged, idle, rate })
+        }),
+        (any::<u32>(), path(), any::<(u32, u32)>()).prop_map(|(question, directory, part)| Question::List {
+            question,
+            directory,
+            part
+        }),
+        (any::<u32>(), vec((path(), any::<bool>()), 0..9))
+            .prop_map(|(question, paths)| Question::Look { question, paths }),
+        Just(Question::Buckets),
+        any::<u8>().prop_map(|bucket| Question::Names { bucket }),
+        Just(Question::Unread),
+    ]
+}
+
+fn below() -> impl Strategy<Value = Below> {
+    (hash(), any::<(u64, u64, u64, u64)>()).prop_map(|(digest, (names, entries, files, bytes))| Below {
+        digest,
+        names,
+        tally: Tally { entries, files, bytes },
+    })
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let found = (name(), entry(), option::of(below())).prop_map(|(name, entry, below)| Found { name, entry, below });
+    let what = prop_oneof![
+        Just(Sighting::Absent),
+        any::<i32>().prop_map(|errno| Sighting::Unreadable { errno }),
+        (entry(), option::of(xattrs())).prop_map(|(entry, xattrs)| Sighting::There { entry, xattrs }),
+    ];
+    let look = (what, any::<(bool, u64, u64)>()).prop_map(|(what, (steady, version, age_ms))| Look {
+        what,
+        steady,
+        version,
+        age_ms,
+    });
+    let linked = (path(), any::<[u8; 16]>()).prop_map(|(path, mark)| Linked { path, mark });
+    let unread = (path(), any::<i32>()).prop_map(|(path, errno)| Unread { path, errno });
+    prop_oneof![
+        (bytes(0..40), bytes(0..40), any::<bool>()).prop_map(|(host, root, privileged)| Answer::Begun(Begun {
+            host,
+            root,
+            privileged
+        })),
+        any::<(u64, u64)>().prop_map(|(files, bytes)| Answer::Progress { files, bytes }),
+        (entry(), below(), option::of(hash()), any::<(u64, u64)>()).prop_map(
+            |(entry, below, links, (unread, mounts))| Answer::Digest(Digest { entry, below, links, unread, mounts })
+        ),
+        (any::<(u32, bool)>(), vec(found, 0..5), option::of(any::<i32>()))
+            .prop_map(|((question, more), entries, errno)| Answer::Entries { question, more, entries, errno }),
+        (any::<u32>(), look).prop_map(|(question, look)| Answer::Seen { question, look }),
+        vec(hash(), 0..9).prop_map(|digests| Answer::Buckets { digests }),
+        (any::<(u8, bool)>(), vec(linked, 0..9)).prop_map(|((bucket, more), names)| Answer::Names {
+            bucket,
+            more,
+            names
+        }),
+        (any::<bool>(), vec(unread, 0..9)).prop_map(|(more, paths)| Answer::Unread { more, paths }),
     ]
 }
 
@@ -200,5 +269,6 @@ pub fn from_replica() -> impl Strategy<Value = FromReplica> {
         }),
         option::of(hash()).prop_map(|fingerprint| FromReplica::Surveyed { fingerprint }),
         (any::<u32>(), vec(any::<u32>(), 0..9)).prop_map(|(page, prints)| FromReplica::Differing { page, prints }),
+        answer().prop_map(FromReplica::Audit),
     ]
 }

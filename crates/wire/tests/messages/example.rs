@@ -2,12 +2,12 @@
 
 use crate::path;
 use fulmar_model::{
-    DeletePolicy, Device, Durability, Entry, Hash, HeldReason, Id, LinkGroup, Name, Node, Outcome, QueueId, ReplicaId,
-    Seq, Term, Timestamp, TreeId, XattrDigest, Xattrs,
+    Below, DeletePolicy, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Name, Node, Outcome,
+    Profile, QueueId, ReplicaId, Seq, Sighting, Tally, Term, Timestamp, TreeId, Unread, XattrDigest, Xattrs,
 };
 use fulmar_wire::{
-    Ancestor, Basis, Content, FromPrimary, FromReplica, Hello, Offer, Operation, Page, Print, Refusal, Segment, Want,
-    Welcome,
+    Ancestor, Answer, Basis, Begin, Begun, Content, Digest, FromPrimary, FromReplica, Hello, Linked, Offer, Operation,
+    Page, Print, Question, Refusal, Segment, Want, Welcome,
 };
 
 fn mtime() -> Timestamp {
@@ -124,7 +124,53 @@ pub fn from_primary() -> Vec<(&'static str, FromPrimary)> {
         ),
     ];
     messages.extend(operations.map(|(name, operation)| (name, FromPrimary::Operate(operation))));
+    messages.extend(questions().map(|(name, question)| (name, FromPrimary::Audit(question))));
     messages
+}
+
+fn questions() -> [(&'static str, Question); 6] {
+    let Hello { boot, ancestors, source, .. } = hello();
+    let (profile, patterns) = (Profile::Maildir, vec![Box::from(&b"*.tmp"[..]), Box::from(&b"\xff"[..])]);
+    let begin =
+        Begin { boot, ancestors, source, profile, patterns, privileged: true, idle: true, rate: Some(10 << 20) };
+    [
+        ("audit-begin", Question::Begin(begin)),
+        ("audit-list", Question::List { question: 6, directory: path("a/b"), part: (1, 3) }),
+        ("audit-look", Question::Look { question: 7, paths: vec![(path("a"), true), (path(b"b/\xff"), false)] }),
+        ("audit-buckets", Question::Buckets),
+        ("audit-names", Question::Names { bucket: 255 }),
+        ("audit-unread", Question::Unread),
+    ]
+}
+
+fn below() -> Below {
+    Below { digest: Hash([7; 32]), names: 70_000, tally: Tally { entries: 70_001, files: 3, bytes: 1 << 40 } }
+}
+
+fn answers() -> Vec<(&'static str, Answer)> {
+    let directory = node(Node::Directory);
+    let found =
+        |name: &str, entry: Entry, below| Found { name: Name::parse(name.as_bytes()).expect("a name"), entry, below };
+    let look = |what| Look { what, steady: true, version: u64::MAX, age_ms: 7000 };
+    let there = Sighting::There { entry: node(Node::Fifo), xattrs: Some(xattrs()) };
+    let begun = Begun { host: Box::from(*b"mail2"), root: Box::from(&b"/srv/mail\xff"[..]), privileged: false };
+    let digest = Digest { entry: directory.clone(), below: below(), links: Some(Hash([8; 32])), unread: 2, mounts: 1 };
+    let entries = vec![found("a", directory, Some(below())), found("b", file(), None)];
+    let linked = Linked { path: path("a/b"), mark: [9; 16] };
+    vec![
+        ("audit-begun", Answer::Begun(begun)),
+        ("audit-progress", Answer::Progress { files: 70_000, bytes: 1 << 40 }),
+        ("audit-digest-no-links", Answer::Digest(Digest { links: None, ..digest.clone() })),
+        ("audit-digest", Answer::Digest(digest)),
+        ("audit-entries", Answer::Entries { question: 6, more: true, entries, errno: None }),
+        ("audit-entries-none", Answer::Entries { question: 6, more: false, entries: Vec::new(), errno: Some(13) }),
+        ("audit-seen-absent", Answer::Seen { question: 7, look: look(Sighting::Absent) }),
+        ("audit-seen-unreadable", Answer::Seen { question: 7, look: look(Sighting::Unreadable { errno: 5 }) }),
+        ("audit-seen", Answer::Seen { question: 7, look: look(there) }),
+        ("audit-buckets", Answer::Buckets { digests: vec![Hash([1; 32]), Hash([2; 32])] }),
+        ("audit-names", Answer::Names { bucket: 255, more: false, names: vec![linked] }),
+        ("audit-unread", Answer::Unread { more: false, paths: vec![Unread { path: path("c"), errno: 13 }] }),
+    ]
 }
 
 /// Each message of a replica, and the name of its file.
@@ -142,7 +188,8 @@ pub fn from_replica() -> Vec<(&'static str, FromReplica)> {
         (2, Outcome::NeedCompare { depth: 3 }),
         (3, Outcome::Held { reason: HeldReason::DiskFull, errno: 28 }),
     ];
-    vec![
+    let audit = answers().into_iter().map(|(name, answer)| (name, FromReplica::Audit(answer)));
+    let messages = vec![
         ("welcome-first", FromReplica::Welcome(Welcome { position: None, owners: false, ..welcome.clone() })),
         ("welcome", FromReplica::Welcome(welcome)),
         ("refused", FromReplica::Refused { reason: Refusal::OldTerm, text: "term 3 was seen \u{e9}".into() }),
@@ -172,5 +219,6 @@ pub fn from_replica() -> Vec<(&'static str, FromReplica)> {
         ("surveyed", FromReplica::Surveyed { fingerprint: Some(Hash([7; 32])) }),
         ("surveyed-unknown", FromReplica::Surveyed { fingerprint: None }),
         ("differing", FromReplica::Differing { page: 6, prints: vec![0, 511] }),
-    ]
+    ];
+    messages.into_iter().chain(audit).collect()
 }

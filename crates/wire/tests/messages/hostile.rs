@@ -35,7 +35,7 @@ proptest! {
 
     #[test]
     fn arbitrary_fields_of_a_known_message_do_no_harm(
-        number in 0u8..12,
+        number in 0u8..15,
         count in 0u8..24,
         rest in proptest::collection::vec(any::<u8>(), 0..300),
     ) {
@@ -140,7 +140,7 @@ fn nesting_without_end_does_not_overflow_the_stack() {
             let deep = level.repeat((FRAME_BYTES_MAX - 8) / level.len());
             // Behind the fields of `Ping`, and in place of a field of every known message.
             assert!(FromPrimary::decode(&control(8, &[&deep])).is_err());
-            for number in 1..10 {
+            for number in 1..14 {
                 assert!(FromPrimary::decode(&control(number, &[&deep])).is_err());
                 assert!(FromReplica::decode(&control(number, &[&deep])).is_err());
             }
@@ -163,6 +163,35 @@ fn impossible_paths_are_refused() {
         assert!(FromPrimary::decode(&control(4, &[bytes(path)])).is_err(), "{path:?}");
         let extras = cbor(|to| _ = to.array(1).unwrap().bytes(path).unwrap());
         assert!(FromReplica::decode(&control(5, &[extras])).is_err(), "{path:?}");
+        // As a directory of an audit, as a place to look at, and as a name of several.
+        let list = cbor(|to| {
+            _ = to
+                .array(4)
+                .unwrap()
+                .u8(2)
+                .unwrap()
+                .u32(1)
+                .unwrap()
+                .bytes(path)
+                .unwrap()
+                .array(2)
+                .unwrap()
+                .u32(0)
+                .unwrap()
+                .u32(1)
+                .unwrap()
+        });
+        assert!(FromPrimary::decode(&control(12, &[list])).is_err(), "{path:?}");
+        let look = cbor(|to| {
+            to.array(3).unwrap().u8(3).unwrap().u32(1).unwrap();
+            to.array(1).unwrap().array(2).unwrap().bytes(path).unwrap().bool(true).unwrap();
+        });
+        assert!(FromPrimary::decode(&control(12, &[look])).is_err(), "{path:?}");
+        let names = cbor(|to| {
+            to.array(4).unwrap().u8(7).unwrap().u8(0).unwrap().bool(false).unwrap();
+            to.array(1).unwrap().array(2).unwrap().bytes(path).unwrap().bytes(&[0; 16]).unwrap();
+        });
+        assert!(FromReplica::decode(&control(13, &[names])).is_err(), "{path:?}");
     }
     // A good one passes by the same way.
     let remove = cbor(|to| _ = to.array(2).unwrap().u8(5).unwrap().bytes(b"a/...").unwrap());
@@ -216,7 +245,7 @@ fn unknown_kinds_are_refused() {
         let body = metadata(|to| _ = to.array(1).unwrap().u8(code).unwrap(), None);
         assert!(FromPrimary::decode(&body).is_err(), "node {code}");
     }
-    for number in [0, 10, 23] {
+    for number in [0, 10, 14, 23] {
         assert!(FromPrimary::decode(&control(number, &NO_FIELDS)).is_err(), "message {number}");
         assert!(FromReplica::decode(&control(number, &NO_FIELDS)).is_err(), "message {number}");
     }
