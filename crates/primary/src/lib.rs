@@ -6,10 +6,12 @@
 //! beside it, as a `patch` where `signatures` tell what was shipped before).
 //! Beside the way: `rescan` (what events could not tell), `listing` (for a comparison), `guard` (a vanished source deletes
 //! nothing), `supervisor` (the watch on the source), `primary` (starts and ends it all), `status` and `waiting` (what people ask), `keeper` (a thread that owns).
+//! Apart from all of that: `audit` (both sides are read and compared, and nothing is changed).
 //!
 //! Owners: the queue has a thread, the catalog has a thread (the planner's), every session is a task with its own state.
 //! They talk by messages; nothing is shared under a lock.
 
+mod audit;
 mod capture;
 mod chunks;
 mod clock;
@@ -32,6 +34,7 @@ mod step;
 mod supervisor;
 mod waiting;
 
+pub use audit::{AuditSettings, Coverage, Finding, Inspected, Inspection, Pulse as AuditPulse, Verdict};
 pub use clock::Clock;
 pub use error::{Error, Result};
 pub use guard::{GuardState, Trip};

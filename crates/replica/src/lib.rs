@@ -3,13 +3,15 @@
 //! Reading order: `session` (frames in, answers out), `open` (is this directory a replica, and whose), `stager` (content into
 //! the stage), `chunks` (the same for large files; `basis`: what their patches start from), `commit` (batches: sync, rename,
 //! sync, record, answer), `apply` (one operation), `drift` (is what stands here ours), `quarantine` (where it goes when it is
-//! not), `compare` (a listing of the primary against this tree), `survey` (what needs no listing).
+//! not), `compare` (a listing of the primary against this tree), `survey` (what needs no listing). An `audit` needs
+//! none of that: it only reads.
 //!
 //! Threads: the session is a task that only receives and hands on. Four threads own what blocks: the stager owns the
 //! batch being gathered, the chunk writer the large files under way, the committer the store and every change to the tree,
 //! the comparer a read-only view. Work flows session → stager → committer, through channels that hold a stated number.
 
 mod apply;
+mod audit;
 mod basis;
 mod chunks;
 mod commit;

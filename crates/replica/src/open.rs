@@ -7,7 +7,7 @@ use crate::{Error, Result};
 use fulmar_model::{Kind, PRIVATE_DIRECTORY, Record, RelPath, RootId, escape};
 use fulmar_store::{Intent, Opened, ReplicaStore};
 use fulmar_tree::{Lock, Metadata, Names, Ownership, Partials, Private, Stage, Tree};
-use fulmar_wire::{Ancestor, Hello, Refusal};
+use fulmar_wire::{Ancestor, Begin, Hello, Refusal};
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -49,8 +49,8 @@ pub(crate) fn open(root: &Path, hello: &Hello, options: &Options) -> Result<Read
             return refuse(Refusal::Unusable, format!("cannot {what} {shown}: {}", because(&error)));
         }
     };
-    if is_this_machine(hello, options) {
-        check_nesting(&near, exists, hello, &shown)?;
+    if hello.boot == options.boot {
+        check_nesting(&near, exists, (&hello.ancestors, &hello.source), &shown)?;
     }
     check_above(anchor, exists, &shown)?;
     if !exists {
@@ -77,15 +77,33 @@ fn because(error: &fulmar_tree::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-fn is_this_machine(hello: &Hello, options: &Options) -> bool {
-    hello.boot == options.boot
+/// Opens a directory that is only to be read.
+pub(crate) fn open_to_read(root: &Path, begin: &Begin, options: &Options) -> Result<Tree> {
+    let shown = escape(root.as_os_str().as_bytes()).to_string();
+    match std::fs::metadata(root) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return refuse(Refusal::Unusable, format!("{shown} is not a directory")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return refuse(Refusal::Unusable, format!("{shown} does not exist"));
+        }
+        Err(error) => return refuse(Refusal::Unusable, format!("cannot look at {shown}: {error}")),
+    }
+    let tree = match Tree::open(root) {
+        Ok(tree) => tree,
+        Err(error) => return refuse(Refusal::Unusable, format!("cannot open {shown}: {}", because(&error))),
+    };
+    if begin.boot == options.boot {
+        check_nesting(&tree, true, (&begin.ancestors, &begin.source), &shown)?;
+    }
+    Ok(tree)
 }
 
-fn check_nesting(near: &Tree, exists: bool, hello: &Hello, shown: &str) -> Result<()> {
-    let source = escape(&hello.source).to_string();
+/// On one machine only: `theirs` are the source's root with the directories above it, and its name.
+fn check_nesting(near: &Tree, exists: bool, theirs: (&[Ancestor], &[u8]), shown: &str) -> Result<()> {
+    let (ancestors, source) = (theirs.0, escape(theirs.1).to_string());
     let mine = near.ancestors()?;
     let is = |root: &RootId, theirs: &Ancestor| (root.device, root.inode) == (theirs.device, theirs.inode);
-    let Some(their_root) = hello.ancestors.first() else {
+    let Some(their_root) = ancestors.first() else {
         return Err(Error::Protocol("a hello without the source's identity"));
     };
     if mine.iter().any(|above| is(above, their_root)) {
@@ -93,7 +111,7 @@ fn check_nesting(near: &Tree, exists: bool, hello: &Hello, shown: &str) -> Resul
         let how = if same { "is the source itself" } else { "is inside the source" };
         return refuse(Refusal::Nested, format!("the replica {shown} {how} {source}"));
     }
-    if exists && mine.first().is_some_and(|root| hello.ancestors.iter().any(|above| is(root, above))) {
+    if exists && mine.first().is_some_and(|root| ancestors.iter().any(|above| is(root, above))) {
         return refuse(Refusal::Nested, format!("the source {source} is inside the replica {shown}"));
     }
     Ok(())

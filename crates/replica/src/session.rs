@@ -7,11 +7,11 @@ use crate::commit::{Committer, Job};
 use crate::compare::{Comparer, Listing, Looked};
 use crate::open::{Opening, Ready, open};
 use crate::stager::{Order, Stager};
-use crate::{Error, Result};
+use crate::{Error, Result, audit};
 use fulmar_link::{Lane, Link, Sender};
 use fulmar_model::{Id, ReplicaId};
 use fulmar_tree::{Lock, Ownership, Tree};
-use fulmar_wire::{FromPrimary, FromReplica, Hello, Welcome};
+use fulmar_wire::{FromPrimary, FromReplica, Hello, Question, Welcome};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -41,21 +41,17 @@ pub struct Options {
     pub clock: fn() -> i64,
     /// Whether this process may give files away.
     pub privileged: bool,
+    /// What this machine calls itself.
+    pub host: fn() -> Vec<u8>,
 }
 
 /// Serves one primary over `link` until it leaves. `Ok` when it left between two batches or in one; the next visit
 /// goes on from there.
 pub async fn serve(root: PathBuf, mut link: Link, options: Options) -> Result<()> {
-    let hello = match FromPrimary::decode(link.receiver.receive().await?.body())? {
-        FromPrimary::Hello(hello) => hello,
+    let result = match FromPrimary::decode(link.receiver.receive().await?.body())? {
+        FromPrimary::Hello(hello) => visit(root, &hello, &mut link, options).await,
+        FromPrimary::Audit(Question::Begin(begin)) => audit::answer(root, begin, &mut link, options).await,
         _ => return Err(Error::Protocol("something came before hello")),
-    };
-    let asked = hello.clone();
-    let opened = tokio::task::spawn_blocking(move || open(&root, &asked, &options)).await;
-    let result = match opened.map_err(|_| Error::Panicked)? {
-        Ok(Ready::Open(opening)) => follow(*opening, &hello, &mut link, options).await,
-        Ok(Ready::Look(tree)) => look(tree, &hello, &mut link, options).await,
-        Err(error) => Err(error),
     };
     match result {
         Err(Error::Link(fulmar_link::Error::Closed)) | Ok(()) => Ok(()),
@@ -70,6 +66,15 @@ pub async fn serve(root: PathBuf, mut link: Link, options: Options) -> Result<()
             link.finish(FAREWELL).await;
             Err(error)
         }
+    }
+}
+
+async fn visit(root: PathBuf, hello: &Hello, link: &mut Link, options: Options) -> Result<()> {
+    let asked = hello.clone();
+    let opened = tokio::task::spawn_blocking(move || open(&root, &asked, &options)).await;
+    match opened.map_err(|_| Error::Panicked)?? {
+        Ready::Open(opening) => follow(*opening, hello, link, options).await,
+        Ready::Look(tree) => look(tree, hello, link, options).await,
     }
 }
 
@@ -201,6 +206,7 @@ impl Crew {
                     true
                 }
                 FromPrimary::Hello(_) => return Err(Error::Protocol("a second hello")),
+                FromPrimary::Audit(_) => return Err(Error::Protocol("a question of an audit")),
             };
             if !sent {
                 return Err(Error::Panicked);

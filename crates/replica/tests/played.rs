@@ -11,7 +11,8 @@ use fulmar_wire::{Content, FromPrimary, FromReplica, Hello, Operation};
 use std::path::Path;
 use tokio::task::JoinHandle;
 
-const OPTIONS: Options = Options { fresh: ReplicaId(Id([7; 16])), boot: Id([8; 16]), clock: || 0, privileged: false };
+const OPTIONS: Options =
+    Options { fresh: ReplicaId(Id([7; 16])), boot: Id([8; 16]), clock: || 0, privileged: false, host: Vec::new };
 
 /// Says hello to a replica at `root`.
 async fn visit(root: &Path) -> (Link, JoinHandle<()>) {

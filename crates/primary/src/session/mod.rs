@@ -153,13 +153,20 @@ impl Session {
     }
 
     async fn connect(&self) -> Result<Link> {
-        match &self.endpoint.target {
-            Target::Here(serve) => {
+        self.endpoint.target.connect().await
+    }
+}
+
+impl Target {
+    /// Reaches it.
+    pub(crate) async fn connect(&self) -> Result<Link> {
+        match self {
+            Self::Here(serve) => {
                 let (near, far) = pair();
                 serve(far);
                 Ok(near)
             }
-            Target::Program(invocation) => match tokio::time::timeout(PREFACE, invocation.connect()).await {
+            Self::Program(invocation) => match tokio::time::timeout(PREFACE, invocation.connect()).await {
                 Ok(link) => Ok(link?),
                 Err(_) => Err(Error::ReplicaFailed { text: format!("no word for {} seconds", PREFACE.as_secs()) }),
             },

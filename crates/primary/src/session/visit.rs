@@ -411,6 +411,7 @@ impl<'a> Visit<'a> {
             FromReplica::Pong => Ok(()),
             FromReplica::Failed { text } => Err(Error::ReplicaFailed { text }),
             FromReplica::Welcome(_) | FromReplica::Refused { .. } => Err(Error::Protocol("a second welcome")),
+            FromReplica::Audit(_) => Err(Error::Protocol("an answer of an audit")),
         }
     }
 

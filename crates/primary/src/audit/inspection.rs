@@ -1,0 +1,265 @@
+//! One replica: greeted, read together with the source, compared, judged.
+
+use super::descent::Descend;
+use super::far::Far;
+use super::suspects::Suspect;
+use super::verdict::{Coverage, Finding, Verdict};
+use crate::session::{Endpoint, Target};
+use crate::{Error, Result};
+use fulmar_model::{Below, Filter, Id, Profile, RelPath, Side};
+use fulmar_tree::Tree;
+use fulmar_tree::audit::{Audited, Auditing, Meter, audit};
+use fulmar_wire::{Ancestor, Answer, Begin, Digest, Question};
+use std::collections::HashSet;
+use std::num::NonZeroU64;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::{OnceCell, mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Everything an audit must be told.
+#[derive(Clone)]
+pub struct AuditSettings {
+    /// The directory that is right by definition.
+    pub source: PathBuf,
+    /// Those that should be the same.
+    pub endpoints: Vec<Endpoint>,
+    /// Exclusions that belong to the kind of tree.
+    pub profile: Profile,
+    /// Further exclusions, in the syntax of gitignore.
+    pub patterns: Vec<Box<[u8]>>,
+    /// Both of them, understood.
+    pub filter: Filter,
+    /// Threads that read the source.
+    pub threads: usize,
+    /// Bytes that are read a second, on each side.
+    pub rate: Option<NonZeroU64>,
+    /// Whether disks are used only when nobody else wants them.
+    pub idle: bool,
+    /// The kernel's boot id.
+    pub boot: Id,
+    /// Whether this process sees `trusted.*` attributes.
+    pub privileged: bool,
+}
+
+/// How far a replica is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pulse {
+    /// Files it has read.
+    pub files: u64,
+    /// Bytes it has read.
+    pub bytes: u64,
+    /// Whether everything was read, and what differs is looked at.
+    pub compares: bool,
+    /// Differences found.
+    pub differences: u64,
+}
+
+/// How the inspection of one replica ended.
+#[derive(Debug)]
+pub struct Inspected {
+    /// Index of the replica.
+    pub replica: usize,
+    /// What came of it.
+    pub result: Result<Verdict>,
+}
+
+/// An audit under way.
+pub struct Inspection {
+    visits: JoinSet<Inspected>,
+    meter: Arc<Meter>,
+    pulses: Vec<watch::Receiver<Pulse>>,
+}
+
+impl Inspection {
+    /// Opens the source and begins with all replicas at once. What is found goes to `findings`, with the index of the replica.
+    pub async fn start(settings: AuditSettings, findings: mpsc::Sender<(usize, Finding)>) -> Result<Self> {
+        let path = settings.source.clone();
+        let tree = tokio::task::spawn_blocking(move || Tree::open(&path)).await.map_err(|_| Error::Gone)??;
+        let begin = begin(&settings, &tree)?;
+        let meter = Arc::new(Meter::default());
+        let source = Arc::new(Source { tree, settings, meter: Arc::clone(&meter), readings: Default::default() });
+        let (mut visits, mut pulses) = (JoinSet::new(), Vec::new());
+        for (index, endpoint) in source.settings.endpoints.iter().enumerate() {
+            let (pulse, seen) = watch::channel(Pulse::default());
+            pulses.push(seen);
+            let (source, begin, target) = (Arc::clone(&source), begin.clone(), endpoint.target.clone());
+            let teller = Teller { replica: index, findings: findings.clone(), pulse };
+            visits.spawn(async move {
+                let result = inspect(source, target, begin, teller).await;
+                Inspected { replica: index, result }
+            });
+        }
+        Ok(Self { visits, meter, pulses })
+    }
+
+    /// The next replica that is through; `None` when all are. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Inspected> {
+        // A task that panicked has its replica without a verdict, which the caller counts as failed.
+        self.visits.join_next().await?.ok().or(Some(Inspected { replica: usize::MAX, result: Err(Error::Gone) }))
+    }
+
+    /// Files and bytes of the source that were read.
+    pub fn read(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+
+    /// How far each replica is.
+    pub fn pulses(&self) -> Vec<watch::Receiver<Pulse>> {
+        self.pulses.clone()
+    }
+
+    /// Ends it soon.
+    pub fn end(&mut self) {
+        self.meter.stop();
+        self.visits.abort_all();
+    }
+}
+
+fn begin(settings: &AuditSettings, tree: &Tree) -> Result<Begin> {
+    let ancestors = tree.ancestors()?;
+    Ok(Begin {
+        boot: settings.boot,
+        ancestors: ancestors.iter().map(|root| Ancestor { device: root.device, inode: root.inode }).collect(),
+        source: settings.source.as_os_str().as_bytes().into(),
+        profile: settings.profile,
+        patterns: settings.patterns.clone(),
+        privileged: settings.privileged,
+        idle: settings.idle,
+        rate: settings.rate.map(NonZeroU64::get),
+    })
+}
+
+/// The source, which is read once for all replicas that see the same attributes.
+struct Source {
+    tree: Tree,
+    settings: AuditSettings,
+    meter: Arc<Meter>,
+    /// Without and with `trusted.*` attributes.
+    readings: [OnceCell<Arc<Audited>>; 2],
+}
+
+impl Source {
+    async fn read(&self, trusted: bool) -> Result<Arc<Audited>> {
+        let [without, with] = &self.readings;
+        let reading = if trusted { with } else { without };
+        let AuditSettings { filter, threads, rate, idle, .. } = self.settings.clone();
+        let how = Auditing { filter, trusted, threads, rate, idle };
+        let (tree, meter) = (self.tree.clone(), Arc::clone(&self.meter));
+        let read = || async {
+            let work = tokio::task::spawn_blocking(move || audit(&tree, &RelPath::root(), &how, &meter));
+            Ok(Arc::new(work.await.map_err(|_| Error::Gone)??))
+        };
+        reading.get_or_try_init(read).await.cloned()
+    }
+}
+
+struct Teller {
+    replica: usize,
+    findings: mpsc::Sender<(usize, Finding)>,
+    pulse: watch::Sender<Pulse>,
+}
+
+async fn inspect(source: Arc<Source>, target: Target, begin: Begin, teller: Teller) -> Result<Verdict> {
+    let began = Instant::now();
+    let privileged = begin.privileged;
+    let mut far = Far::new(target.connect().await?, teller.pulse.clone());
+    far.ask(Question::Begin(begin)).await?;
+    let Answer::Begun(begun) = far.answer().await? else { return Err(Error::Protocol("no word of welcome")) };
+    let trusted = privileged && begun.privileged;
+    // Both sides read at the same time; who is first waits.
+    let (audited, theirs) = tokio::try_join!(source.read(trusted), digest(&mut far))?;
+    teller.pulse.send_modify(|pulse| pulse.compares = true);
+    let coverage = |below: Below, unread, mounts| Coverage { tally: below.tally, unread, mounts };
+    let counts = audited.counts();
+    let verdict = Verdict {
+        host: begun.host.into(),
+        root: begun.root.into(),
+        source: coverage(audited.below(), counts.unread, counts.mounts),
+        replica: coverage(theirs.below, theirs.unread, theirs.mounts),
+        trusted,
+        ..Verdict::default()
+    };
+    let (stack, suspects, unread) = (Vec::new(), Vec::new(), HashSet::new());
+    let meter = Arc::clone(&source.meter);
+    let mut visit = Visit { source: audited, meter, far, teller, verdict, stack, suspects, unread };
+    visit.compare_all(theirs).await?;
+    visit.verdict.took = began.elapsed();
+    Ok(visit.verdict)
+}
+
+async fn digest(far: &mut Far) -> Result<Digest> {
+    match far.answer().await? {
+        Answer::Digest(digest) => Ok(digest),
+        _ => Err(Error::Protocol("an answer to something else")),
+    }
+}
+
+/// The comparison with one replica.
+pub(super) struct Visit {
+    pub(super) source: Arc<Audited>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) far: Far,
+    teller: Teller,
+    pub(super) verdict: Verdict,
+    /// What is to be listed; the last comes first.
+    pub(super) stack: Vec<Descend>,
+    pub(super) suspects: Vec<Suspect>,
+    /// What was told to be unreadable.
+    pub(super) unread: HashSet<(Side, RelPath)>,
+}
+
+impl Visit {
+    async fn compare_all(&mut self, theirs: Digest) -> Result<()> {
+        self.tell_unread(theirs.unread).await?;
+        if *self.source.entry() != theirs.entry {
+            self.suspects.push(Suspect::both_sided(RelPath::root(), false));
+        }
+        let ours = self.source.below();
+        self.compare(&RelPath::root(), ours, theirs.below);
+        self.descend().await?;
+        self.compare_links(theirs.links).await
+    }
+
+    async fn tell_unread(&mut self, theirs: u64) -> Result<()> {
+        let ours = self.source.unread().to_vec();
+        let ours = ours.into_iter().map(|unread| (Side::Source, unread));
+        let mut all: Vec<_> = ours.collect();
+        if theirs > 0 {
+            self.far.ask(Question::Unread).await?;
+            loop {
+                let Answer::Unread { more, paths } = self.far.answer().await? else {
+                    return Err(Error::Protocol("an answer to something else"));
+                };
+                all.extend(paths.into_iter().map(|unread| (Side::Replica, unread)));
+                if !more || all.len() > 4 * fulmar_tree::audit::UNREAD_MAX {
+                    break;
+                }
+            }
+        }
+        for (side, unread) in all {
+            self.unread.insert((side, unread.path.clone()));
+            self.send(Finding::Unreadable { side, unread }).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts a finding and hands it on.
+    pub(super) async fn tell(&mut self, finding: Finding) -> Result<()> {
+        match &finding {
+            Finding::Difference(difference) => {
+                *self.verdict.differences.entry(difference.aspect).or_default() += 1;
+                self.teller.pulse.send_modify(|pulse| pulse.differences += 1);
+            }
+            Finding::Busy(_) => self.verdict.busy += 1,
+            Finding::Unreadable { .. } => {}
+        }
+        self.send(finding).await
+    }
+
+    pub(super) async fn send(&mut self, finding: Finding) -> Result<()> {
+        self.teller.findings.send((self.teller.replica, finding)).await.map_err(|_| Error::Gone)
+    }
+}
