@@ -161,7 +161,7 @@ impl Engine {
     fn hear(&mut self, told: Told) -> Result<()> {
         match told {
             Told::Idle { worker } => self.idle.push(worker),
-            Told::Panicked => return Err(Error::Stopped),
+            Told::Ended => return Err(Error::Stopped),
             Told::Opened { number, entry, names, part } => {
                 if let Some(pending) = self.pending.get_mut(&number) {
                     (pending.entry, pending.names, pending.part) = (Some(entry), names, part);

@@ -4,8 +4,8 @@ use super::content::Eye;
 use super::describe::{Described, Hinted, Read, stat};
 use super::kept::Known;
 use super::{UNKNOWN, settings};
-use crate::{Dir, Error, Fingerprint, NAMES_PER_PART, Part, Tree};
-use fulmar_model::{Entry, Kind, Node, PATH_BYTES_MAX, RelPath, Tally, Unread};
+use crate::{Clock, Dir, Error, Fingerprint, NAMES_PER_PART, Part, Tree};
+use fulmar_model::{Entry, Kind, Node, PATH_BYTES_MAX, RelPath, Tally, Timestamp, Unread};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::sync::mpsc::{Receiver, Sender};
@@ -45,8 +45,8 @@ pub(super) enum Told {
     Done { number: Number, fragment: Fragment },
     /// This thread has nothing to do.
     Idle { worker: usize },
-    /// A thread has ended by a fault of the program.
-    Panicked,
+    /// A thread has ended: it was told to, or by a fault of the program.
+    Ended,
 }
 
 /// What came of some of a directory's names.
@@ -94,10 +94,10 @@ impl Worker<'_> {
                 }
             }
         });
-        if std::panic::catch_unwind(work).is_err() {
-            // Nobody listens: then nobody waits either.
-            let _ = told.send(Told::Panicked);
-        }
+        // However it ends, the panic hook has told of a fault.
+        let _ = std::panic::catch_unwind(work);
+        // Nobody listens: then nobody waits either.
+        let _ = told.send(Told::Ended);
     }
 
     fn tell(&self, told: Told) -> Result<(), Gone> {
@@ -183,7 +183,7 @@ impl Worker<'_> {
             let rest = names.split_off(CHUNK_NAMES);
             self.tell(Told::Rest { number, names: rest, from: from + CHUNK_NAMES })?;
         }
-        let mut fragment = Fragment { from, ..Fragment::default() };
+        let (began, mut fragment) = (Clock::coarse_now(), Fragment { from, ..Fragment::default() });
         let few = names.len() <= FEW_NAMES;
         let mut left = names.into_iter().enumerate();
         while let Some((at, hinted)) = left.next() {
@@ -197,12 +197,12 @@ impl Worker<'_> {
                 let names: Vec<Hinted> = left.by_ref().map(|(_, hinted)| hinted).collect();
                 self.tell(Told::Rest { number, names, from: from + at + 1 })?;
             }
-            self.name(dir, &hinted, &mut fragment);
+            self.name(dir, &hinted, began, &mut fragment);
         }
         self.tell(Told::Done { number, fragment })
     }
 
-    fn name(&mut self, dir: &Dir, hinted: &Hinted, fragment: &mut Fragment) {
+    fn name(&mut self, dir: &Dir, hinted: &Hinted, began: Timestamp, fragment: &mut Fragment) {
         if hinted.hint == FileType::Directory {
             fragment.directories.push(hinted.name.clone());
             return;
@@ -215,7 +215,8 @@ impl Worker<'_> {
                 if let Some(errno) = found.unread {
                     fragment.unread.push(Unread { path: dir.at(&hinted.name), errno: errno.raw_os_error() });
                 }
-                fragment.add(dir, hinted, found);
+                let settled = self.tree.is_settled(&found.stat, began);
+                fragment.add(dir, hinted, found, settled);
             }
             Err(Errno::NOENT | Errno::STALE) => {}
             Err(errno) => {
@@ -232,7 +233,7 @@ fn is_large(dir: &Dir, hinted: &Hinted) -> bool {
 }
 
 impl Fragment {
-    fn add(&mut self, dir: &Dir, hinted: &Hinted, found: Described) {
+    fn add(&mut self, dir: &Dir, hinted: &Hinted, found: Described, settled: bool) {
         let Described { stat, mut entry, steady, .. } = found;
         self.tally.entries += 1;
         if stat.links > 1 {
@@ -242,7 +243,7 @@ impl Fragment {
             self.tally.files += 1;
             self.tally.bytes = self.tally.bytes.saturating_add(*size);
             match hash {
-                Some(hash) if steady => self.known.push(Known::new(&hinted.name, &stat, *hash)),
+                Some(hash) if steady && settled => self.known.push(Known::new(&hinted.name, &stat, *hash)),
                 Some(_) => {}
                 None => *hash = Some(UNKNOWN),
             }

@@ -1,0 +1,143 @@
+//! Digests of whole trees depend on what is in them and on nothing else, and what differs is listed without being read twice.
+
+mod support;
+
+use fulmar_model::{Filter, Node, Profile, RelPath, Sighting};
+use fulmar_tree::audit::{Audited, Auditing, Meter, audit, look};
+use fulmar_tree::{Clock, Part};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use support::Fixture;
+
+fn how(threads: usize) -> Auditing {
+    Auditing { filter: Filter::default(), trusted: true, threads, rate: None, idle: false }
+}
+
+fn read(fixture: &Fixture, threads: usize) -> Audited {
+    audit(&fixture.tree, &RelPath::root(), &how(threads), &Meter::default()).expect("it can be read")
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse(text.as_bytes()).expect("a path")
+}
+
+/// Puts every time below at the same moment.
+fn level(root: &Path) {
+    for entry in std::fs::read_dir(root).expect("a directory").flatten() {
+        if entry.file_type().expect("a kind").is_dir() {
+            level(&entry.path());
+        } else {
+            std::fs::File::open(entry.path()).expect("a file").set_modified(std::time::UNIX_EPOCH).expect("a time");
+        }
+    }
+    std::fs::File::open(root).expect("a directory").set_modified(std::time::UNIX_EPOCH).expect("a time");
+}
+
+/// More names than a thread takes at once, files large enough to be shared out, and some depth.
+fn fixture(reversed: bool) -> Fixture {
+    let fixture = Fixture::new();
+    let mut files: Vec<(String, Vec<u8>)> = (0..600).map(|n| (format!("wide/{n}"), vec![7; n])).collect();
+    files.extend((0..3).map(|n| (format!("large/{n}"), vec![n])));
+    files.extend((0..40).map(|n| (format!("deep/{}/{}/{n}", n % 5, n % 3), n.to_string().into_bytes())));
+    if reversed {
+        files.reverse();
+    }
+    for (at, content) in &files {
+        fixture.file(at, content);
+        if at.starts_with("large") {
+            let file = std::fs::File::options().write(true).open(fixture.path(at)).expect("a file");
+            file.set_len(40 << 20).expect("a hole");
+        }
+    }
+    level(&fixture.path(""));
+    fixture
+}
+
+#[test]
+fn a_digest_is_the_same_for_any_number_of_threads_and_any_order_of_making() {
+    let (one, other) = (fixture(false), fixture(true));
+    let expected = read(&one, 1);
+    for (tree, threads) in [(&one, 1), (&one, 4), (&other, 1), (&other, 3)] {
+        let now = read(tree, threads);
+        assert_eq!((now.below(), now.entry()), (expected.below(), expected.entry()), "{threads} threads");
+    }
+    let tally = expected.below().tally;
+    assert_eq!((tally.files, tally.entries), (643, 643 + 3 + 5 + 15));
+}
+
+#[test]
+fn a_digest_changes_with_anything_at_any_depth_and_only_on_the_way_there() {
+    let one = fixture(false);
+    let before = read(&one, 2);
+    std::fs::set_permissions(one.path("deep/4/1/4"), std::fs::Permissions::from_mode(0o600)).expect("a mode");
+    let after = read(&one, 2);
+    let list = |audited: &Audited, at: &str| audited.list(&path(at), Part::WHOLE, &Meter::default()).expect("listed");
+    let below = |audited: &Audited, at: &str| -> Vec<_> {
+        list(audited, at).into_iter().map(|found| (found.name.to_string(), found.below)).collect()
+    };
+    let differing = |at: &str| -> Vec<String> {
+        let pairs = below(&before, at).into_iter().zip(below(&after, at));
+        pairs.filter(|(a, b)| a != b).map(|((name, _), _)| name).collect()
+    };
+    assert_eq!(
+        (differing(""), differing("deep"), differing("deep/4")),
+        (vec!["deep".into()], vec!["4".into()], vec!["1".into()])
+    );
+    assert_ne!(before.below().digest, after.below().digest);
+}
+
+#[test]
+fn what_was_not_touched_is_listed_without_being_read_again() {
+    let one = fixture(false);
+    // Hashes of files that were changed in the present tick of the clock are not trusted.
+    let made = Clock::coarse_now();
+    while Clock::coarse_now() == made {
+        std::hint::spin_loop();
+    }
+    let audited = read(&one, 2);
+    let meter = Meter::default();
+    let found = audited.list(&path("wide"), Part::WHOLE, &meter).expect("listed");
+    assert!(found.len() == 600 && found.iter().all(|found| found.entry.hash().is_some()));
+    assert_eq!(meter.read(), (0, 0), "files and bytes that were read");
+    one.file("wide/7", "touched");
+    let found = audited.list(&path("wide"), Part::WHOLE, &meter).expect("listed");
+    assert_eq!(meter.read(), (1, 7));
+    assert!(found.iter().any(|found| matches!(found.entry.node, Node::File { size: 7, hash: Some(_) })));
+}
+
+#[test]
+fn what_is_excluded_takes_no_part() {
+    let (one, other) = (Fixture::new(), Fixture::new());
+    one.file("a/b", "1").file("a/c.tmp", "2").file(".fulmar/store", "3").mkdir("cache/d");
+    other.file("a/b", "1");
+    level(&one.path(""));
+    level(&other.path(""));
+    let patterns = [&b"*.tmp"[..], b"cache/"];
+    let filter = Filter::new(Profile::Plain, patterns).expect("patterns");
+    let how = Auditing { filter, ..how(2) };
+    let read = |tree: &Fixture| audit(&tree.tree, &RelPath::root(), &how, &Meter::default()).expect("read").below();
+    assert_eq!(read(&one), read(&other));
+}
+
+#[test]
+fn a_look_tells_what_is_there_whether_it_moved_and_since_when() {
+    let one = Fixture::new();
+    one.file("a/b", "1");
+    let see = |at: &str, content| look(&one.tree, &path(at), content, &how(1), &Meter::default());
+    let first = see("a/b", true);
+    assert!(matches!(&first.what, Sighting::There { entry, .. } if entry.hash().is_some()) && first.steady);
+    assert_eq!(see("a/b", false).version, first.version);
+    assert!(first.age_ms < 60_000, "{} ms", first.age_ms);
+    assert!(matches!(see("a/none", true).what, Sighting::Absent) && see("none/at/all", true).age_ms < 60_000);
+    std::fs::write(one.path("a/b"), "22").expect("a file");
+    assert_ne!(see("a/b", false).version, first.version);
+}
+
+#[test]
+fn reading_ends_when_it_is_told_to() {
+    let one = fixture(false);
+    let meter = Meter::default();
+    meter.stop();
+    assert!(audit(&one.tree, &RelPath::root(), &how(2), &meter).is_err());
+    assert!(audit(&one.tree, &path("none"), &how(2), &Meter::default()).is_err());
+}
