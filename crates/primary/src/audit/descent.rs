@@ -3,7 +3,7 @@
 
 use super::SUSPECTS_MAX;
 use super::inspection::Visit;
-use super::suspects::Suspect;
+use super::suspects::{Read, Suspect};
 use crate::{Error, Result};
 use fulmar_model::{Below, Found, Kind, Node, RelPath, Side, Sighting, differences};
 use fulmar_tree::Part;
@@ -19,14 +19,8 @@ pub(super) struct Descend {
     part: Part,
 }
 
-impl Descend {
-    /// All parts of a directory with so many names on one side.
-    pub(super) fn parts(path: &RelPath, names: u64) -> impl Iterator<Item = Self> {
-        let of = Part::number_for(names);
-        let parts = (0..of).rev().filter_map(move |index| Part::new(index, of));
-        parts.map(move |part| Self { path: path.clone(), part })
-    }
-}
+/// Parts of a directory that are gone through; no file system has so many names in one.
+const PARTS_MAX: u32 = 65_536;
 
 type Listed = std::result::Result<Vec<Found>, fulmar_tree::Error>;
 
@@ -44,6 +38,9 @@ impl Visit {
         loop {
             while asked.len() < LISTINGS && self.suspects.len() < SUSPECTS_MAX {
                 let Some(descend) = self.stack.pop() else { break };
+                if let Some(part) = descend.part.next() {
+                    self.stack.push(Descend { path: descend.path.clone(), part });
+                }
                 asked.push_back(self.ask(descend).await?);
             }
             match asked.pop_front() {
@@ -124,11 +121,7 @@ impl Visit {
         let path = directory.join(&here.name);
         let seen = |found: &Found| Sighting::There { entry: found.entry.clone(), xattrs: None };
         if !differences(&path, &seen(here), &seen(there)).is_empty() {
-            let other = match (&here.entry.node, &there.entry.node) {
-                (Node::File { hash: ours, .. }, Node::File { hash: theirs, .. }) => ours != theirs,
-                _ => false,
-            };
-            self.suspects.push(Suspect::both_sided(path.clone(), other));
+            self.suspects.push(Suspect::both_sided(path.clone(), read(&here.entry.node, &there.entry.node)));
         }
         if here.entry.node.kind() == Kind::Directory
             && let (Some(ours), Some(theirs)) = (here.below, there.below)
@@ -139,8 +132,9 @@ impl Visit {
 
     /// Goes into a directory if there is something to be found.
     pub(super) fn compare(&mut self, path: &RelPath, ours: Below, theirs: Below) {
-        if ours.digest != theirs.digest {
-            self.stack.extend(Descend::parts(path, ours.names.max(theirs.names)));
+        let parts = Part::number_for(ours.names.max(theirs.names)).min(PARTS_MAX);
+        if let Some(part) = Part::new(0, parts).filter(|_| ours.digest != theirs.digest) {
+            self.stack.push(Descend { path: path.clone(), part });
         }
     }
 
@@ -148,5 +142,15 @@ impl Visit {
     /// this comes to an end.
     pub(super) fn descend_into(&mut self, path: RelPath) {
         self.stack.push(Descend { path, part: Part::WHOLE });
+    }
+}
+
+/// Whether content is to be read again.
+fn read(source: &Node, replica: &Node) -> Read {
+    match (source, replica) {
+        // That is told by itself.
+        (Node::File { hash: None, .. }, _) | (_, Node::File { hash: None, .. }) => Read::Never,
+        (Node::File { hash: ours, .. }, Node::File { hash: theirs, .. }) if ours != theirs => Read::Always,
+        _ => Read::IfTouched,
     }
 }

@@ -3,7 +3,7 @@
 use super::inspection::Pulse;
 use crate::{Error, Result};
 use fulmar_link::{Lane, Link};
-use fulmar_model::{Found, Look, RelPath};
+use fulmar_model::{Found, Look, Node, RelPath};
 use fulmar_tree::Part;
 use fulmar_wire::{Answer, FromPrimary, FromReplica, Linked, Question};
 use std::time::Duration;
@@ -11,8 +11,10 @@ use tokio::sync::watch;
 
 /// A replica that works says so every second; this much silence is none.
 const SILENCE: Duration = Duration::from_secs(90);
-/// Entries of one part of a directory that are taken: what a part is expected to hold, and a multiple.
-const ENTRIES_MAX: usize = 4 * 65_536;
+/// Bytes of one part of a directory that are taken: more than 65 536 names of any length, with what belongs to them.
+const LISTING_BYTES_MAX: usize = 64 << 20;
+/// What an entry takes besides its name and a link target.
+const ENTRY_BYTES: usize = 256;
 
 /// The other side.
 pub(super) struct Far {
@@ -58,17 +60,20 @@ impl Far {
 
     /// The answer to that, which must be the next. The error number when it cannot be listed.
     pub(super) async fn list(&mut self, asked: u32) -> Result<std::result::Result<Vec<Found>, i32>> {
-        let mut all: Vec<Found> = Vec::new();
+        let (mut all, mut bytes): (Vec<Found>, usize) = (Vec::new(), 0);
         loop {
             match self.answer().await? {
                 Answer::Entries { question, more, entries, errno } if question == asked => {
                     if let Some(errno) = errno {
                         return Ok(Err(errno));
                     }
-                    all.extend(entries);
-                    let sorted = all.windows(2).all(|pair| matches!(pair, [a, b] if a.name < b.name));
-                    if !sorted || all.len() > ENTRIES_MAX {
-                        return Err(Error::Protocol("a listing out of order, or without end"));
+                    for found in entries {
+                        bytes += size(&found);
+                        let sorted = all.last().is_none_or(|last| last.name < found.name);
+                        if !sorted || bytes > LISTING_BYTES_MAX {
+                            return Err(Error::Protocol("a listing out of order, or without end"));
+                        }
+                        all.push(found);
                     }
                     if !more {
                         return Ok(Ok(all));
@@ -110,4 +115,12 @@ impl Far {
             }
         }
     }
+}
+
+fn size(found: &Found) -> usize {
+    let target = match &found.entry.node {
+        Node::Symlink { target } => target.len(),
+        _ => 0,
+    };
+    found.name.as_bytes().len() + target + ENTRY_BYTES
 }

@@ -2,7 +2,7 @@
 
 use super::descent::Descend;
 use super::far::Far;
-use super::suspects::Suspect;
+use super::suspects::{Read, Suspect};
 use super::verdict::{Coverage, Finding, Verdict};
 use crate::session::{Endpoint, Target};
 use crate::{Error, Result};
@@ -169,8 +169,13 @@ async fn inspect(source: Arc<Source>, target: Target, begin: Begin, teller: Tell
     far.ask(Question::Begin(begin)).await?;
     let Answer::Begun(begun) = far.answer().await? else { return Err(Error::Protocol("no word of welcome")) };
     let trusted = privileged && begun.privileged;
-    // Both sides read at the same time; who is first waits.
-    let (audited, theirs) = tokio::try_join!(source.read(trusted), digest(&mut far))?;
+    // Both sides read at the same time; who is first waits. Others need the source, whatever becomes of this replica.
+    let reading = tokio::spawn({
+        let source = Arc::clone(&source);
+        async move { source.read(trusted).await }
+    });
+    let theirs = digest(&mut far).await?;
+    let audited = reading.await.map_err(|_| Error::Gone)??;
     teller.pulse.send_modify(|pulse| pulse.compares = true);
     let coverage = |below: Below, unread, mounts| Coverage { tally: below.tally, unread, mounts };
     let counts = audited.counts();
@@ -215,7 +220,7 @@ impl Visit {
     async fn compare_all(&mut self, theirs: Digest) -> Result<()> {
         self.tell_unread(theirs.unread).await?;
         if *self.source.entry() != theirs.entry {
-            self.suspects.push(Suspect::both_sided(RelPath::root(), false));
+            self.suspects.push(Suspect::both_sided(RelPath::root(), Read::IfTouched));
         }
         let ours = self.source.below();
         self.compare(&RelPath::root(), ours, theirs.below);

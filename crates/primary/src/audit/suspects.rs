@@ -17,14 +17,24 @@ use std::time::{Duration, Instant};
 /// A path that does not look the same.
 pub(super) struct Suspect {
     path: RelPath,
-    /// Whether files must be read: else both listings had the same content.
-    content: bool,
+    read: Read,
     /// Of a directory on one side, what is in it.
     tally: Option<Tally>,
     /// What becomes of it when it turns out to be a directory on both sides.
     then: Then,
     began: Instant,
     held: Option<Held>,
+}
+
+/// Whether the content of a file is read again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// It was not the same, or was not compared.
+    Always,
+    /// Both listings had the same.
+    IfTouched,
+    /// A side cannot.
+    Never,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,17 +50,17 @@ enum Then {
 impl Suspect {
     /// It was listed on one side only.
     pub(super) fn one_sided(path: RelPath, tally: Option<Tally>) -> Self {
-        Self { path, content: false, tally, then: Then::Descend, began: Instant::now(), held: None }
+        Self { path, read: Read::IfTouched, tally, then: Then::Descend, began: Instant::now(), held: None }
     }
 
-    /// It was listed on both sides; `content`: with another content.
-    pub(super) fn both_sided(path: RelPath, content: bool) -> Self {
-        Self { path, content, tally: None, then: Then::Nothing, began: Instant::now(), held: None }
+    /// It was listed on both sides.
+    pub(super) fn both_sided(path: RelPath, read: Read) -> Self {
+        Self { path, read, tally: None, then: Then::Nothing, began: Instant::now(), held: None }
     }
 
     /// A directory that a side could not list, though it could before.
     pub(super) fn lost(path: RelPath) -> Self {
-        Self { path, content: false, tally: None, then: Then::Busy, began: Instant::now(), held: None }
+        Self { path, read: Read::IfTouched, tally: None, then: Then::Busy, began: Instant::now(), held: None }
     }
 }
 
@@ -83,7 +93,7 @@ impl Visit {
             while !left.is_empty() {
                 let rest = left.split_off(left.len().min(LOOKS_MAX));
                 let some = std::mem::replace(&mut left, rest);
-                let asked = some.iter().map(|suspect| (suspect.path.clone(), suspect.content)).collect();
+                let asked = some.iter().map(|suspect| (suspect.path.clone(), suspect.read == Read::Always)).collect();
                 for (mut suspect, (source, replica)) in some.into_iter().zip(self.look(asked).await?) {
                     match suspect.judge(source, replica) {
                         Judged::Open => open.push(suspect),
@@ -186,16 +196,20 @@ impl Suspect {
         let same = |held: &Held| same(&held.source, &source) && same(&held.replica, &replica);
         let since = self.held.as_ref().filter(|held| same(held)).map_or(now, |held| held.since);
         let mut differences = differences(&self.path, &source.what, &replica.what);
-        let both_files = is_file(&source) && is_file(&replica);
         let untouched =
             |look: &Look| Duration::from_millis(look.age_ms) > self.began.elapsed() + Duration::from_secs(1);
-        // The same content on both listings, and nobody was there since.
-        let known =
-            self.content || !both_files || (self.then == Then::Nothing && untouched(&source) && untouched(&replica));
+        let known = match self.read {
+            Read::Always | Read::Never => true,
+            // Nobody was there since both listings had the same content.
+            Read::IfTouched => {
+                let listed = self.then == Then::Nothing && untouched(&source) && untouched(&replica);
+                listed || !(is_file(&source) && is_file(&replica))
+            }
+        };
         let certain = still(&source, now - since) && still(&replica, now - since);
         self.held = Some(Held { source, replica, since });
         if !known {
-            self.content = true;
+            self.read = Read::Always;
             return Judged::Open;
         }
         if differences.is_empty() {
