@@ -63,6 +63,13 @@ pub struct SyncArgs {
     /// Tell what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Compare every byte and all metadata, report, and change nothing
+    ///
+    /// Needs no earlier run of fulmar on either side, and takes no lock. docs/audit.md explains what is reported.
+    #[arg(long, conflicts_with_all = NOT_WITH_VERIFY)]
+    pub verify: bool,
+    #[command(flatten)]
+    pub audit: AuditArgs,
     /// Remove what is gone even where it is most of the tree
     ///
     /// Without it such removals are held back, and the exit code is 1.
@@ -79,6 +86,58 @@ pub struct SyncArgs {
     #[command(flatten)]
     pub shared: Shared,
 }
+
+/// What `--verify` takes.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// With --verify: table (default), json, html
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "table",
+        hide_default_value = true,
+        hide_possible_values = true,
+        requires = "verify",
+        long_help = "With --verify, the form of the report:\n  table  for a terminal, grouped by directory (default)\n  \
+            json   one object a difference, the last is the summary\n  html   one page to hand on"
+    )]
+    pub format: Format,
+    /// With --verify: how many directories, and paths of each, a report shows; 0: all
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "verify", hide_short_help = true)]
+    pub limit: usize,
+    /// With --verify: normal (default), or idle: read only when nobody else uses the disk
+    #[arg(
+        long,
+        value_name = "CLASS",
+        default_value = "normal",
+        hide_default_value = true,
+        hide_possible_values = true,
+        requires = "verify",
+        hide_short_help = true
+    )]
+    pub io_priority: IoPriority,
+    /// With --verify: bytes read a second on each side, such as 10M
+    #[arg(long, value_name = "RATE", value_parser = rate, requires = "verify", hide_short_help = true)]
+    pub rate: Option<NonZeroU64>,
+}
+
+/// Forms of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+    Html,
+}
+
+/// How disks are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum IoPriority {
+    Normal,
+    Idle,
+}
+
+/// What has no meaning where nothing is changed.
+const NOT_WITH_VERIFY: [&str; 7] = ["dry_run", "approve_removals", "json", "adopt", "delete", "durability", "control"];
 
 /// `fulmar follow`.
 #[derive(Debug, Args)]

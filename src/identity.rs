@@ -18,7 +18,7 @@ pub fn random() -> Id {
 pub fn tree(source: &Path) -> TreeId {
     let machine = std::fs::read("/etc/machine-id").unwrap_or_else(|_| {
         // Containers may have none; the host name tells them apart.
-        rustix::system::uname().nodename().to_bytes().to_vec()
+        host()
     });
     let seed = [b"fulmar tree\n", &*machine, b"\n", source.as_os_str().as_bytes()].concat();
     let mut id = [0; 16];
@@ -30,6 +30,11 @@ pub fn tree(source: &Path) -> TreeId {
 pub fn boot() -> Id {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Id::parse(text.trim()).unwrap_or_else(|_| random())
+}
+
+/// What this machine calls itself.
+pub fn host() -> Vec<u8> {
+    rustix::system::uname().nodename().to_bytes().to_vec()
 }
 
 /// Milliseconds since 1970.

@@ -11,6 +11,7 @@ mod control;
 mod exit;
 mod identity;
 mod render;
+mod report;
 mod state;
 
 use clap::Parser;

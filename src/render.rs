@@ -153,6 +153,12 @@ fn lag(ms: i64) -> String {
     }
 }
 
+/// What a number of an error means.
+pub fn shown_error(errno: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
 /// Bytes in one unit.
 pub fn bytes(count: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];

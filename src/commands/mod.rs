@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod approve;
+mod audit;
 mod follow;
 mod replicas;
 mod serve;
@@ -15,6 +16,7 @@ use std::future::Future;
 /// Runs what was typed.
 pub fn run(command: Command) -> Result {
     match command {
+        Command::Sync(args) if args.verify => on_runtime(audit::run(args)),
         Command::Sync(args) => on_runtime(sync::run(args)),
         Command::Follow(args) => on_runtime(follow::run(args)),
         Command::Serve(args) => on_runtime(serve::run(args)),

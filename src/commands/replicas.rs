@@ -1,12 +1,12 @@
 //! From what was typed to the settings of a primary: every question that can be asked before anything is touched.
 
-use crate::cli::{Shared, Trees};
+use crate::cli::{AuditArgs, IoPriority, Shared, Trees};
 use crate::exit::{Failure, Result};
 use crate::state::pasted;
 use crate::{identity, state};
 use fulmar_link::{Invocation, Link, shell_quote};
 use fulmar_model::{Filter, QueueId, ReplicaId, escape};
-use fulmar_primary::{Endpoint, Error, Mode, Settings, Target};
+use fulmar_primary::{AuditSettings, Endpoint, Error, Mode, Settings, Target};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -24,15 +24,7 @@ enum Place {
 /// Everything a primary must be told.
 pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, Duration)) -> Result<Settings> {
     let source = state::source(&trees.source)?;
-    let patterns = trees.exclude.iter().map(|pattern| pattern.as_bytes());
-    let filter = Filter::new(trees.profile, patterns)
-        .map_err(|error| Failure::usage(error).hint("the syntax is that of gitignore(5): --exclude '*.tmp'"))?;
-    let mut places = Vec::new();
-    for given in &trees.replica {
-        places.push((escape(given.as_bytes()).to_string(), place(given)?));
-    }
-    refuse_doubles(&places)?;
-    refuse_nested(&places)?;
+    let (filter, places) = (filter(trees)?, places(trees)?);
     let base = state::base(shared)?;
     let local = places.iter().filter_map(|(_, place)| match place {
         Place::Here(path) => Some(path.as_path()),
@@ -40,8 +32,7 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
     });
     let directory = state::create(&base, &source, local)?;
     let boot = identity::boot();
-    let endpoints =
-        places.into_iter().map(|(name, place)| Endpoint { name, target: target(place, trees, boot) }).collect();
+    let endpoints = endpoints(places, trees, boot);
     Ok(Settings {
         tree: identity::tree(&source),
         source,
@@ -60,6 +51,45 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
     })
 }
 
+/// The same for an audit, which makes nothing and has no state.
+pub fn audit_settings(trees: &Trees, audit: &AuditArgs) -> Result<AuditSettings> {
+    let source = state::source(&trees.source)?;
+    let (filter, places) = (filter(trees)?, places(trees)?);
+    let boot = identity::boot();
+    Ok(AuditSettings {
+        source,
+        endpoints: endpoints(places, trees, boot),
+        profile: trees.profile,
+        patterns: trees.exclude.iter().map(|pattern| pattern.as_bytes().into()).collect(),
+        filter,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        rate: audit.rate,
+        idle: audit.io_priority == IoPriority::Idle,
+        boot,
+        privileged: rustix::process::geteuid().is_root(),
+    })
+}
+
+fn filter(trees: &Trees) -> Result<Filter> {
+    let patterns = trees.exclude.iter().map(|pattern| pattern.as_bytes());
+    Filter::new(trees.profile, patterns)
+        .map_err(|error| Failure::usage(error).hint("the syntax is that of gitignore(5): --exclude '*.tmp'"))
+}
+
+fn places(trees: &Trees) -> Result<Vec<(String, Place)>> {
+    let mut places = Vec::new();
+    for given in &trees.replica {
+        places.push((escape(given.as_bytes()).to_string(), place(given)?));
+    }
+    refuse_doubles(&places)?;
+    refuse_nested(&places)?;
+    Ok(places)
+}
+
+fn endpoints(places: Vec<(String, Place)>, trees: &Trees, boot: fulmar_model::Id) -> Vec<Endpoint> {
+    places.into_iter().map(|(name, place)| Endpoint { name, target: target(place, trees, boot) }).collect()
+}
+
 /// Options of a replica served by this process.
 pub fn serving(boot: fulmar_model::Id) -> fulmar_replica::Options {
     fulmar_replica::Options {
@@ -67,6 +97,7 @@ pub fn serving(boot: fulmar_model::Id) -> fulmar_replica::Options {
         boot,
         clock: identity::now_ms,
         privileged: rustix::process::geteuid().is_root(),
+        host: identity::host,
     }
 }
 

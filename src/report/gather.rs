@@ -1,0 +1,89 @@
+//! Findings by directory, as many as will be shown; the others are counted.
+
+use fulmar_model::{Difference, RelPath, Side, Unread};
+use fulmar_primary::Finding;
+use std::collections::HashMap;
+
+/// Directories that are told apart; differences in others are counted together.
+const DIRECTORIES_MAX: usize = 100_000;
+/// Findings that are kept in all.
+const KEPT_MAX: usize = 100_000;
+
+/// A directory in which something differs.
+#[derive(Default)]
+pub struct Group {
+    /// Paths that differ in it.
+    pub paths: u64,
+    /// Differences of the first of them.
+    pub shown: Vec<Difference>,
+    last: Option<RelPath>,
+}
+
+/// What is kept of the findings.
+#[derive(Default)]
+pub struct Gathered {
+    groups: HashMap<RelPath, Group>,
+    /// Paths in directories that are not told apart.
+    pub elsewhere: u64,
+    /// Paths that kept changing, the first of them.
+    pub busy: Vec<RelPath>,
+    /// How many there are.
+    pub busy_count: u64,
+    /// Paths that could not be read, the first of them.
+    pub unread: Vec<(Side, Unread)>,
+    kept: usize,
+    limit: usize,
+}
+
+impl Gathered {
+    /// Keeps `limit` paths of each directory.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Takes one in.
+    pub fn add(&mut self, finding: Finding) {
+        let room = self.kept < KEPT_MAX;
+        match finding {
+            Finding::Difference(difference) => self.add_difference(difference, room),
+            Finding::Busy(path) => {
+                self.busy_count += 1;
+                if self.busy.len() < self.limit && room {
+                    self.kept += 1;
+                    self.busy.push(path);
+                }
+            }
+            Finding::Unreadable { side, unread } => {
+                if self.unread.len() < self.limit && room {
+                    self.kept += 1;
+                    self.unread.push((side, unread));
+                }
+            }
+        }
+    }
+
+    fn add_difference(&mut self, difference: Difference, room: bool) {
+        let directory = difference.path.parent().unwrap_or_else(RelPath::root);
+        if self.groups.len() >= DIRECTORIES_MAX && !self.groups.contains_key(&directory) {
+            self.elsewhere += 1;
+            return;
+        }
+        let group = self.groups.entry(directory).or_default();
+        let further = group.last.as_ref() != Some(&difference.path);
+        if further {
+            group.paths += 1;
+            group.last = Some(difference.path.clone());
+        }
+        if group.paths <= self.limit as u64 && room {
+            self.kept += 1;
+            group.shown.push(difference);
+        }
+    }
+
+    /// Directories, that with the most paths that differ first.
+    pub fn directories(&self) -> Vec<(&RelPath, &Group)> {
+        let mut all: Vec<_> = self.groups.iter().collect();
+        all.sort_by(|(a, one), (b, other)| other.paths.cmp(&one.paths).then_with(|| a.cmp(b)));
+        all
+    }
+}

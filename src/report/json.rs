@@ -1,0 +1,86 @@
+//! The report for programs: JSON Lines, one object a finding as it is found, one summary at the end. The forms are listed in
+//! docs/audit.md and do not change.
+
+use super::value::json as value;
+use super::{Audit, Header};
+use crate::render::shown_error;
+use fulmar_model::{Aspect, escape};
+use fulmar_primary::{Coverage, Finding, Verdict};
+use serde_json::{Map, Value, json};
+
+/// One line.
+pub fn finding(replica: &str, finding: &Finding) -> Value {
+    match finding {
+        Finding::Difference(difference) => json!({
+            "type": "difference",
+            "replica": replica,
+            "path": difference.path.to_string(),
+            "kind": difference.aspect.word(),
+            "on_source": value(&difference.source),
+            "on_replica": value(&difference.replica),
+        }),
+        Finding::Busy(path) => json!({ "type": "busy", "replica": replica, "path": path.to_string() }),
+        Finding::Unreadable { side, unread } => json!({
+            "type": "unreadable",
+            "replica": replica,
+            "side": side.word(),
+            "path": unread.path.to_string(),
+            "error": shown_error(unread.errno),
+            "errno": unread.errno,
+        }),
+    }
+}
+
+/// The last line.
+pub fn summary(header: &Header, audits: &[Audit]) -> Value {
+    let equal = audits.iter().all(|audit| audit.verdict.as_ref().is_ok_and(Verdict::is_equal));
+    json!({
+        "type": "summary",
+        "version": 1,
+        "equal": equal,
+        "host": header.host,
+        "source": header.source,
+        "began": header.began,
+        "replicas": audits.iter().map(one).collect::<Vec<_>>(),
+    })
+}
+
+fn one(audit: &Audit) -> Value {
+    let verdict = match &audit.verdict {
+        Ok(verdict) => verdict,
+        Err(error) => return json!({ "replica": audit.replica, "verdict": "failed", "error": error }),
+    };
+    let word = match (verdict.is_equal(), verdict.difference_count()) {
+        (true, _) => "equal",
+        (false, 0) => "uncertain",
+        (false, _) => "different",
+    };
+    let counts = Aspect::ALL
+        .iter()
+        .filter_map(|aspect| Some((aspect.word().to_owned(), json!(verdict.differences.get(aspect)?))));
+    json!({
+        "replica": audit.replica,
+        "verdict": word,
+        "host": escape(&verdict.host).to_string(),
+        "root": escape(&verdict.root).to_string(),
+        "differences": verdict.difference_count(),
+        "by_kind": Value::Object(counts.collect::<Map<_, _>>()),
+        "busy": verdict.busy,
+        "on_source": coverage(verdict.source),
+        "on_replica": coverage(verdict.replica),
+        "hard_links_compared": verdict.links,
+        "trusted_compared": verdict.trusted,
+        "seconds": (verdict.took.as_secs_f64() * 1000.0).round() / 1000.0,
+    })
+}
+
+fn coverage(coverage: Coverage) -> Value {
+    let tally = coverage.tally;
+    json!({
+        "entries": tally.entries,
+        "files": tally.files,
+        "bytes": tally.bytes,
+        "unreadable": coverage.unread,
+        "mount_points": coverage.mounts,
+    })
+}

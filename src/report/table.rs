@@ -1,0 +1,112 @@
+//! The report for a person at a terminal.
+
+use super::value::text;
+use super::{Audit, Header, counted, coverage};
+use crate::render::{bytes, shown_error};
+use fulmar_model::RelPath;
+use fulmar_primary::{Coverage, Verdict};
+use std::fmt::Write;
+
+/// Everything about one replica.
+pub fn table(header: &Header, audit: &Audit) -> String {
+    let mut out = String::new();
+    // Writing to memory cannot fail.
+    let _ = write_table(&mut out, header, audit);
+    out
+}
+
+fn write_table(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Result {
+    let verdict = match &audit.verdict {
+        Ok(verdict) => verdict,
+        Err(error) => return writeln!(out, "FAILED: {}: {error}", audit.replica),
+    };
+    differences(out, header, audit)?;
+    let gathered = &audit.gathered;
+    if gathered.busy_count > 0 {
+        writeln!(out, "busy: changed each time they were looked at, so nothing can be said ({})", gathered.busy_count)?;
+        gathered.busy.iter().try_for_each(|path| writeln!(out, "  {path}"))?;
+        more(out, gathered.busy_count, gathered.busy.len())?;
+    }
+    let unread = verdict.source.unread + verdict.replica.unread;
+    if unread > 0 {
+        writeln!(out, "unreadable ({unread})")?;
+        for (side, unread) in &gathered.unread {
+            writeln!(out, "  on the {}: {}: {}", side.word(), unread.path, shown_error(unread.errno))?;
+        }
+        more(out, unread, gathered.unread.len())?;
+    }
+    side(out, "source", &format!("{}:{}", header.host, header.source), verdict.source)?;
+    side(out, "replica", &place(verdict), verdict.replica)?;
+    coverage(verdict).iter().try_for_each(|note| writeln!(out, "note     {note}"))?;
+    writeln!(out, "{}", summary(header, audit, verdict))
+}
+
+fn differences(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Result {
+    let directories = audit.gathered.directories();
+    for (directory, group) in directories.iter().take(header.limit) {
+        writeln!(out, "{}  ({})", shown(directory), counted(group.paths, "path"))?;
+        let mut paths = 0;
+        let mut last: Option<&RelPath> = None;
+        for difference in &group.shown {
+            if last != Some(&difference.path) {
+                (paths, last) = (paths + 1, Some(&difference.path));
+                let name = difference.path.split().map_or_else(|| ".".to_owned(), |(_, name)| name.to_string());
+                writeln!(out, "  {name}")?;
+            }
+            let (source, replica) = (text(&difference.source), text(&difference.replica));
+            writeln!(out, "    {:11}  source {source}; replica {replica}", difference.aspect.word())?;
+        }
+        more(out, group.paths, paths)?;
+    }
+    let hidden: u64 = directories.iter().skip(header.limit).map(|(_, group)| group.paths).sum();
+    let hidden = hidden + audit.gathered.elsewhere;
+    if hidden > 0 {
+        writeln!(
+            out,
+            "and {} more in other directories (--limit shows more, --format json all)",
+            counted(hidden, "path")
+        )?;
+    }
+    Ok(())
+}
+
+/// A directory as a person reads it.
+fn shown(directory: &RelPath) -> String {
+    if directory.is_root() { "./".to_owned() } else { format!("{directory}/") }
+}
+
+fn more(out: &mut String, all: u64, shown: usize) -> std::fmt::Result {
+    match all.saturating_sub(shown as u64) {
+        0 => Ok(()),
+        more => writeln!(out, "  and {more} more"),
+    }
+}
+
+fn side(out: &mut String, word: &str, place: &str, coverage: Coverage) -> std::fmt::Result {
+    let tally = coverage.tally;
+    let (entries, files) = (counted(tally.entries, "entry"), counted(tally.files, "file"));
+    writeln!(out, "{word:8} {place}: {entries}, {files}, {}", bytes(tally.bytes))
+}
+
+/// Where a replica says that it is.
+pub fn place(verdict: &Verdict) -> String {
+    format!("{}:{}", fulmar_model::escape(&verdict.host), fulmar_model::escape(&verdict.root))
+}
+
+/// The last line.
+pub fn summary(header: &Header, audit: &Audit, verdict: &Verdict) -> String {
+    let tally = verdict.source.tally;
+    let (files, read) = (counted(tally.files, "file"), bytes(tally.bytes));
+    let how = format!("every byte of {files} ({read}) and all metadata, in {:.1} s", verdict.took.as_secs_f64());
+    if verdict.is_equal() {
+        return format!("EQUAL: {} is the same as {}: {how}", audit.replica, header.source);
+    }
+    let count = verdict.difference_count();
+    let found = if count == 0 { "no difference found".to_owned() } else { counted(count, "difference") };
+    let word = if count == 0 { "NOT CERTAIN" } else { "DIFFERENT" };
+    let unread = verdict.source.unread + verdict.replica.unread;
+    format!(
+        "{word}: {} against {}: {found}, {} busy, {unread} unreadable; {how}",
+        audit.replica, header.source, verdict.busy
+    )
+}
