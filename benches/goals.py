@@ -64,4 +64,6 @@ GOALS = [
     Goal("k-noop", "peak_mib", 100),
     Goal("k-restart", "peak_mib", 100),
     Goal("k-first", "store_bytes_per_file", 200),
+    Goal("l", "seconds", 0.5, ["rsync -aHAX"]),
+    Goal("l", "seconds", 1.3, ["floor"]),
 ]

@@ -16,12 +16,13 @@ DAEMON_START_MAX_S = 10
 
 @dataclass
 class Peer:
-    """`first` and `again` take (source, destination, log) and give the Cost; `again` is None where it would just copy again."""
+    """`first`, `again` and `audit` take (source, destination, log) and give the Cost; None where it would just copy again, or cannot."""
 
     name: str
     needs: str
     first: Callable
     again: Callable | None = None
+    audit: Callable | None = None
 
 
 class Contenders:
@@ -33,17 +34,20 @@ class Contenders:
     def trees(self):
         """In the order of the table, Fulmar first."""
         return [
-            Peer("fulmar", str(self.fulmar), self.sync, self.sync),
-            Peer("rsync -aHAX", "rsync", self.rsync("-aHAX"), self.rsync("-aHAX")),
+            Peer("fulmar", str(self.fulmar), self.sync, self.sync, self.verify),
+            Peer("rsync -aHAX", "rsync", self.rsync("-aHAX"), self.rsync("-aHAX"), self.rsync("-naHAXi", "--checksum", "--delete")),
             Peer("rsync -aHAX daemon", "rsync", self.rsync_daemon("-aHAX"), self.rsync_daemon("-aHAX")),
             Peer("rsync -a daemon", "rsync", None, self.rsync_daemon("-a")),
             Peer("cp -a", "cp", self.cp),
             Peer("tar | tar", "tar", self.tar),
-            Peer("floor", str(self.bench), self.copy, self.walk),
+            Peer("floor", str(self.bench), self.copy, self.walk, self.hash),
         ]
 
     def sync(self, source, to, log, *options):
         return process.measure([self.fulmar, "sync", source, to, "--state-dir", state_of(to), "--quiet", *options], log, durable=to.parent)
+
+    def verify(self, source, to, log):
+        return process.measure([self.fulmar, "sync", "--verify", source, to], log)
 
     def rsync(self, *options):
         return lambda source, to, log: process.measure(["rsync", *options, f"{source}/", f"{to}/"], log, durable=to.parent)
@@ -69,6 +73,9 @@ class Contenders:
 
     def walk(self, source, to, log):
         return process.measure([self.bench, "walk", source, to, "--threads", "2"], log)
+
+    def hash(self, source, to, log):
+        return process.measure([self.bench, "walk", "--hash", source, to, "--threads", "2"], log)
 
     def warm(self, source):
         subprocess.run([self.bench, "walk", "--read", source], check=True, stdout=subprocess.DEVNULL)

@@ -26,6 +26,7 @@ MEASURES = {
     "k-first": "first sync, W4",
     "k-noop": "nothing changed, W4",
     "k-restart": "restart of follow, W4",
+    "l": "audit, W1",
 }
 UNITS = {
     "seconds": "s",

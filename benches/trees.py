@@ -1,4 +1,4 @@
-"""Measures of whole trees: first sync, nothing changed, restart (a, b, c, j, k).
+"""Measures of whole trees: first sync, nothing changed, restart, audit (a, b, c, j, k, l).
 
 One fresh image for each contender and run; on it the first sync, then what is asked of an existing copy.
 """
@@ -12,9 +12,9 @@ import peers
 import process
 import workload
 
-# Workload, and which measure its first sync, its second and its restart are.
+# Workload, and which measure its first sync, its second, its restart and its audit are.
 PLANS = {
-    "W1": {"first": "a", "again": "c", "restart": "j"},
+    "W1": {"first": "a", "again": "c", "restart": "j", "audit": "l"},
     "W2": {"first": "b"},
     "W4": {"first": "k-first", "again": "k-noop", "restart": "k-restart"},
 }
@@ -51,6 +51,8 @@ def one(record, contenders, source, peer, plan, number):
         os.sync()
         if peer.first is None and "again" not in plan:
             return
+        if set(plan) == {"audit"} and peer.audit is None:
+            return
         # Who has no first copy of its own is given another's.
         cost = (peer.first or contenders.rsync("-aHAX"))(source.path, to, log)
         if "first" in plan and peer.first is not None:
@@ -69,6 +71,12 @@ def one(record, contenders, source, peer, plan, number):
             if "daemon" in peer.name:
                 numbers |= {"wire_bytes": peers.rsync_bytes(cost.output)}
             record.add(plan["again"], peer.name, **numbers)
+        if "audit" in plan and peer.audit is not None:
+            # Both sides warm, as far as memory goes.
+            contenders.warm(source.path)
+            contenders.warm(to)
+            cost = peer.audit(source.path, to, log)
+            record.add(plan["audit"], peer.name, seconds=cost.seconds, cpu_s=cost.cpu_s, peak_mib=cost.peak_mib)
         if "restart" in plan and peer.name == "fulmar":
             followers.fulmar_restart(record, plan["restart"], contenders, source, to, number)
         if "restart" in plan and peer.name == "rsync -aHAX":

@@ -369,7 +369,7 @@ fn what_cannot_be_read_is_told_with_the_side_and_the_reason() {
     let cluster = cluster();
     fixture::build(cluster.source(), &[("open", File("1")), ("closed", File("2")), ("shut/in", File("3")), ("d", Dir)]);
     for name in ["closed", "shut"] {
-        fs::set_permissions(cluster.source().join(name), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(cluster.source().join(name), fs::Permissions::from_mode(0o000)).unwrap();
     }
     let replica = copied(&cluster);
     fs::set_permissions(replica.join("closed"), fs::Permissions::from_mode(0o644)).unwrap();

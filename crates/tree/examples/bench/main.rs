@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use arguments::Arguments;
 
 const USAGE: &str = "bench copy FROM TO [--threads N]
-bench walk [--read] [--threads N] TREE...
+bench walk [--read | --hash] [--threads N] TREE...
 bench mirror FROM TO
 bench deliver FROM TO [--rate N --seconds N [--flagged PERCENT] [--until NAME]] [--calm FILES] [--drain SECONDS]
 bench relay COUNTS PROGRAM ARGUMENT...";

@@ -1,7 +1,7 @@
 //! The floor of "nothing has changed": names and metadata of every entry, and nothing done with them.
 //!
 //! Directories are shared between threads; within one, `getdents64` and a `statx` for each name relative to its handle. With
-//! `--read`, content is read as well, which is how a source is made warm.
+//! `--read`, content is read as well, which is how a source is made warm; with `--hash`, it is hashed, which is the floor of an audit.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -32,16 +32,28 @@ struct Seen {
     bytes: u64,
 }
 
-/// `walk [--read] [--threads N] TREE...`: all trees at the same time, by N threads in all.
+/// What is done with the content of a file.
+#[derive(Clone, Copy)]
+enum Content {
+    Left,
+    Read,
+    Hashed,
+}
+
+/// `walk [--read | --hash] [--threads N] TREE...`: all trees at the same time, by N threads in all.
 pub fn run(mut arguments: Arguments) -> io::Result<()> {
     let threads = arguments.option("--threads")?.unwrap_or(2);
-    let read = arguments.switch("--read");
+    let content = match (arguments.switch("--read"), arguments.switch("--hash")) {
+        (_, true) => Content::Hashed,
+        (true, false) => Content::Read,
+        (false, false) => Content::Left,
+    };
     let started = Instant::now();
     let roots = arguments.paths()?.iter().map(|path| open_directory(path)).collect::<io::Result<Vec<_>>>()?;
     // On a stack, trees taken in turns: neighbours in it are worked on at the same time.
     let pool = Pool::new((0..roots.len()).map(|tree| (tree, PathBuf::from("."))).collect());
     let seen = pool.run(threads, Seen::default, |pool, seen, (tree, directory)| {
-        visit(roots[tree].as_fd(), &directory, read, seen, |below| pool.push((tree, below)))
+        visit(roots[tree].as_fd(), &directory, content, seen, |below| pool.push((tree, below)))
     })?;
     let sum = |field: fn(&Seen) -> u64| seen.iter().map(field).sum::<u64>();
     println!(
@@ -58,7 +70,7 @@ pub fn run(mut arguments: Arguments) -> io::Result<()> {
 fn visit(
     root: BorrowedFd<'_>,
     directory: &Path,
-    read: bool,
+    content: Content,
     seen: &mut Seen,
     mut below: impl FnMut(PathBuf),
 ) -> io::Result<()> {
@@ -71,8 +83,9 @@ fn visit(
             FileType::RegularFile => {
                 seen.files += 1;
                 seen.bytes += found.stx_size;
-                if read {
-                    drain(openat(&handle, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)?;
+                if !matches!(content, Content::Left) {
+                    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    drain(openat(&handle, name, flags, Mode::empty())?, content)?;
                 }
             }
             _ => seen.others += 1,
@@ -109,9 +122,18 @@ pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(openat(rustix::fs::CWD, path, flags, Mode::empty())?)
 }
 
-fn drain(file: OwnedFd) -> io::Result<()> {
-    let mut file = File::from(file);
+fn drain(file: OwnedFd, content: Content) -> io::Result<()> {
+    let (mut file, mut hasher) = (File::from(file), blake3::Hasher::new());
     let mut buffer = vec![0; READ_BYTES];
-    while file.read(&mut buffer)? > 0 {}
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        if matches!(content, Content::Hashed) {
+            hasher.update(&buffer[..count]);
+        }
+    }
+    std::hint::black_box(hasher.finalize());
     Ok(())
 }
