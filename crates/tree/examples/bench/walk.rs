@@ -30,6 +30,8 @@ struct Seen {
     files: u64,
     others: u64,
     bytes: u64,
+    /// Its own, for content.
+    buffer: Vec<u8>,
 }
 
 /// What is done with the content of a file.
@@ -85,7 +87,7 @@ fn visit(
                 seen.bytes += found.stx_size;
                 if !matches!(content, Content::Left) {
                     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    drain(openat(&handle, name, flags, Mode::empty())?, content)?;
+                    drain(openat(&handle, name, flags, Mode::empty())?, content, &mut seen.buffer)?;
                 }
             }
             _ => seen.others += 1,
@@ -122,11 +124,11 @@ pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(openat(rustix::fs::CWD, path, flags, Mode::empty())?)
 }
 
-fn drain(file: OwnedFd, content: Content) -> io::Result<()> {
+fn drain(file: OwnedFd, content: Content, buffer: &mut Vec<u8>) -> io::Result<()> {
     let (mut file, mut hasher) = (File::from(file), blake3::Hasher::new());
-    let mut buffer = vec![0; READ_BYTES];
+    buffer.resize(READ_BYTES, 0);
     loop {
-        let count = file.read(&mut buffer)?;
+        let count = file.read(buffer)?;
         if count == 0 {
             break;
         }

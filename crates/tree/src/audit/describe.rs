@@ -102,10 +102,7 @@ impl Eye<'_> {
             }
             Ok(())
         })?;
-        names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        // A file system may show a name twice when the directory is reordered while it is read.
-        names.dedup_by(|a, b| a.name == b.name);
-        Ok(names)
+        Ok(in_order(names))
     }
 
     /// Every name that takes part.
@@ -144,6 +141,13 @@ impl Eye<'_> {
         let kept = xattrs.iter().filter(|(name, _)| !hidden(name));
         Xattrs::new(kept.map(|(name, value)| (name.into(), value.into())).collect())
     }
+}
+
+/// Sorted by names. A file system may show one twice when the directory is reordered while it is read.
+pub(super) fn in_order(mut names: Vec<Hinted>) -> Vec<Hinted> {
+    names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    names.dedup_by(|a, b| a.name == b.name);
+    names
 }
 
 /// Inode numbers of this machine are nothing to compare.

@@ -1,7 +1,7 @@
 //! What one thread does: opens a directory, or goes through some of its names, and tells the engine.
 
 use super::content::Eye;
-use super::describe::{Described, Hinted, Read, stat};
+use super::describe::{Described, Hinted, Read, in_order, stat};
 use super::kept::Known;
 use super::{UNKNOWN, settings};
 use crate::{Clock, Dir, Error, Fingerprint, NAMES_PER_PART, Part, Tree};
@@ -145,18 +145,22 @@ impl Worker<'_> {
 
     /// The names of the first part, which part that is, and how many take part in all.
     fn list(&self, dir: &Dir) -> Result<(Vec<Hinted>, Part, u64), Error> {
-        let (mut count, mut longest) = (0u64, 0);
-        self.eye.each(dir, |name, _| {
+        let (mut names, mut count, mut longest) = (Vec::new(), 0u64, 0);
+        self.eye.each(dir, |name, hint| {
             (count, longest) = (count + 1, longest.max(name.len()));
+            match count <= NAMES_PER_PART {
+                true => names.push(Hinted { name: dir.usable(name)?, hint }),
+                false => names = Vec::new(),
+            }
             Ok(())
         })?;
         if dir.path().as_bytes().len() + 1 + longest > PATH_BYTES_MAX {
             return Err(Error::PathTooLong { path: dir.path().clone() });
         }
-        let part = match count {
-            ..=NAMES_PER_PART => Part::WHOLE,
-            _ => Part::new(0, Part::number_for(count)).unwrap_or(Part::WHOLE),
-        };
+        if count <= NAMES_PER_PART {
+            return Ok((in_order(names), Part::WHOLE, count));
+        }
+        let part = Part::new(0, Part::number_for(count)).unwrap_or(Part::WHOLE);
         Ok((self.eye.names(dir, |name| part.has(name))?, part, count))
     }
 
