@@ -289,7 +289,7 @@ fn equal_trees_cost_a_few_hundred_bytes_on_the_wire_and_one_difference_the_way_t
     let wire = Wire::new(&cluster);
     let (finished, bytes) = wire.verify(&cluster);
     finished.expect(0);
-    assert!(bytes < 1000, "{bytes} bytes for trees that are equal");
+    assert!(bytes < 600, "{bytes} bytes for trees that are equal");
     keep_time(&replica.join("3/33/file 7"), || fs::write(replica.join("3/33/file 7"), "8").unwrap());
     let (finished, bytes) = wire.verify(&cluster);
     assert_eq!(kinds(&finished), ["content 3/33/file 7"], "{finished}");

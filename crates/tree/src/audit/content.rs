@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Bytes that one call reads.
-pub(super) const BUFFER_BYTES: usize = 1 << 20;
+const BUFFER_BYTES: usize = 1 << 20;
 /// How often a file is read that does not hold still; its last reading counts.
 const READINGS: u32 = 3;
 
@@ -26,12 +26,13 @@ pub(super) struct Content {
 pub(super) struct Eye<'a> {
     pub(super) how: &'a Auditing,
     pub(super) meter: &'a Meter,
-    pub(super) buffer: Vec<u8>,
+    /// As large as the largest file needed so far, up to [`BUFFER_BYTES`].
+    buffer: Vec<u8>,
 }
 
 impl<'a> Eye<'a> {
     pub(super) fn new(how: &'a Auditing, meter: &'a Meter) -> Self {
-        Self { how, meter, buffer: vec![0; BUFFER_BYTES] }
+        Self { how, meter, buffer: Vec::new() }
     }
 
     /// Reads the file of a name. `None`: it is no file, or not there.
@@ -59,6 +60,10 @@ impl<'a> Eye<'a> {
         if stat.size > BUFFER_BYTES as u64 {
             // Only a hint.
             let _ = rustix::fs::fadvise(fd, 0, None, Advice::Sequential);
+        }
+        let needed = usize::try_from(stat.size).unwrap_or(usize::MAX).min(BUFFER_BYTES);
+        if self.buffer.len() < needed {
+            self.buffer.resize(needed, 0);
         }
         let (mut hasher, mut at) = (ContentHasher::default(), 0);
         let mut data_end = if stat.allocated < stat.size { 0 } else { stat.size };
