@@ -71,7 +71,7 @@ fn facts(out: &mut String, header: &Header, verdict: &Verdict) -> std::fmt::Resu
     fact("", &side(verdict.replica))?;
     fact("Took", &format!("{:.1} s", verdict.took.as_secs_f64()))?;
     let notes = coverage(verdict);
-    let complete = verdict.source.unread + verdict.replica.unread + verdict.busy == 0;
+    let complete = verdict.unread() == 0 && verdict.busy == 0;
     if notes.is_empty() && complete {
         fact("Coverage", "complete")?;
     }
@@ -152,7 +152,7 @@ fn others(out: &mut String, audit: &Audit, verdict: &Verdict) -> std::fmt::Resul
         out.write_str("</ul>\n")?;
         more(out, gathered.busy_count.saturating_sub(gathered.busy.len() as u64))?;
     }
-    let count = verdict.source.unread + verdict.replica.unread;
+    let count = verdict.unread();
     if count > 0 {
         out.write_str("<h3>Unreadable, so nothing can be said</h3>\n<ul>\n")?;
         for (side, unread) in &gathered.unread {

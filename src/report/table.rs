@@ -27,7 +27,7 @@ fn write_table(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
         gathered.busy.iter().try_for_each(|path| writeln!(out, "  {path}"))?;
         more(out, gathered.busy_count, gathered.busy.len())?;
     }
-    let unread = verdict.source.unread + verdict.replica.unread;
+    let unread = verdict.unread();
     if unread > 0 {
         writeln!(out, "unreadable ({unread})")?;
         for (side, unread) in &gathered.unread {
@@ -104,7 +104,7 @@ pub fn summary(header: &Header, audit: &Audit, verdict: &Verdict) -> String {
     let count = verdict.difference_count();
     let found = if count == 0 { "no difference found".to_owned() } else { counted(count, "difference") };
     let word = if count == 0 { "NOT CERTAIN" } else { "DIFFERENT" };
-    let unread = verdict.source.unread + verdict.replica.unread;
+    let unread = verdict.unread();
     format!(
         "{word}: {} against {}: {found}, {} busy, {unread} unreadable; {how}",
         audit.replica, header.source, verdict.busy

@@ -156,10 +156,11 @@ impl Visit {
         if gone || !self.unread.insert((side, path.clone())) {
             return Ok(());
         }
-        match side {
-            Side::Source => self.verdict.source.unread += 1,
-            Side::Replica => self.verdict.replica.unread += 1,
-        }
+        let coverage = match side {
+            Side::Source => &mut self.verdict.source,
+            Side::Replica => &mut self.verdict.replica,
+        };
+        coverage.unread = coverage.unread.saturating_add(1);
         self.send(Finding::Unreadable { side, unread: Unread { path: path.clone(), errno } }).await
     }
 

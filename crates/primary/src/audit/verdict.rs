@@ -57,8 +57,12 @@ pub struct Verdict {
 impl Verdict {
     /// Whether everything was read, and is the same.
     pub fn is_equal(&self) -> bool {
-        let read = self.source.unread == 0 && self.replica.unread == 0;
-        self.differences.is_empty() && self.busy == 0 && self.links && read
+        self.differences.is_empty() && self.busy == 0 && self.links && self.unread() == 0
+    }
+
+    /// Paths that could not be read, on both sides; one of the numbers is a peer's.
+    pub fn unread(&self) -> u64 {
+        self.source.unread.saturating_add(self.replica.unread)
     }
 
     /// Number of differences of every kind.
