@@ -26,6 +26,16 @@ pub(crate) struct Applier {
     pub(crate) delete: DeletePolicy,
     pub(crate) clock: fn() -> i64,
     touched: BTreeSet<RelPath>,
+    /// Directories that were built and turned out to be there, until what is in them has left.
+    spare: Vec<Staged>,
+}
+
+/// What is staged, and what was written down of it before anything of its batch became visible.
+pub(crate) type Built = (Staged, Stat);
+
+/// Whether what is at a path is what was built for it: it came with the directory it was built in.
+fn came_along(now: Option<&Stat>, built: &Stat) -> bool {
+    now.is_some_and(|now| (now.inode, now.kind) == (built.inode, built.kind))
 }
 
 /// Why an operation stops: an answer for the primary, or the end of the session.
@@ -68,16 +78,19 @@ impl Applier {
         store: ReplicaStore,
         (ownership, delete, clock): (Ownership, DeletePolicy, fn() -> i64),
     ) -> Self {
-        Self { tree, private, stage, store, ownership, delete, clock, touched: BTreeSet::new() }
+        Self { tree, private, stage, store, ownership, delete, clock, touched: BTreeSet::new(), spare: Vec::new() }
     }
 
-    /// Directories whose names or times have changed since the last call.
+    /// Directories whose names or times have changed since the last call; the end of a batch.
     pub(crate) fn take_touched(&mut self) -> BTreeSet<RelPath> {
+        while let Some(innermost) = self.spare.pop() {
+            drop(innermost);
+        }
         std::mem::take(&mut self.touched)
     }
 
-    /// Applies one operation.
-    pub(crate) fn apply(&mut self, operation: Operation, staged: Option<Staged>) -> Result<Outcome> {
+    /// Applies one operation. What is staged comes with what was written down of it.
+    pub(crate) fn apply(&mut self, operation: Operation, staged: Option<Built>) -> Result<Outcome> {
         let other = match &operation {
             Operation::Rename { from, .. } => Some(from),
             Operation::Link { target, .. } => Some(target),
@@ -91,7 +104,7 @@ impl Applier {
             Operation::Put { path, entry, xattrs, .. } if path.is_root() => self.root(&entry, &xattrs),
             Operation::Metadata { path, entry, xattrs } if path.is_root() => self.root(&entry, &xattrs),
             Operation::Put { path, entry, xattrs, .. } => match entry.node {
-                Node::Directory => self.directory(&path, &entry, &xattrs),
+                Node::Directory => self.directory(&path, &entry, &xattrs, staged),
                 _ => self.put(&path, &entry, &xattrs, staged),
             },
             Operation::Metadata { path, entry, xattrs } => self.metadata(&path, &entry, &xattrs),
@@ -185,9 +198,19 @@ impl Applier {
         Ok(())
     }
 
-    fn put(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs, staged: Option<Staged>) -> Step {
+    fn put(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs, staged: Option<Built>) -> Step {
         let (dir, name) = self.place(path)?;
-        let Some(now) = dir.stat(&name)? else {
+        let now = dir.stat(&name)?;
+        let staged = match staged {
+            Some((staged, built)) if came_along(now.as_ref(), &built) => {
+                staged.settle();
+                self.touch(path);
+                // As it was before anybody could see it: what has happened to it since is drift.
+                return self.record(path, entry, built);
+            }
+            other => other.map(|(staged, _)| staged),
+        };
+        let Some(now) = now else {
             staged.ok_or(NEED_CONTENT)?.publish_new(&dir, &name)?;
             self.touch(path);
             return self.record_again(&dir, &name, path, entry);
@@ -287,24 +310,36 @@ impl Applier {
         Ok(())
     }
 
-    fn directory(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs) -> Step {
+    fn directory(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs, staged: Option<Built>) -> Step {
         let (dir, name) = self.place(path)?;
-        match dir.stat(&name)? {
-            Some(now) if now.kind == Kind::Directory => self.set_directory(&dir, &name, path, &now, entry, xattrs),
-            other => {
-                let staged = self.stage.directory()?;
-                staged
-                    .set_metadata(&metadata(entry, xattrs), self.ownership)
-                    .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
-                match other {
+        match (dir.stat(&name)?, staged) {
+            (now, Some((staged, built))) if came_along(now.as_ref(), &built) => staged.settle(),
+            (Some(now), staged) if now.kind == Kind::Directory => {
+                self.spare.extend(staged.map(|(staged, _)| staged));
+                return self.set_directory(&dir, &name, path, &now, entry, xattrs);
+            }
+            (now, staged) => {
+                let staged = match staged {
+                    Some((staged, _)) => staged,
+                    None => self.make_directory(entry, xattrs)?,
+                };
+                match now {
                     Some(now) => self.replace(&dir, &name, path, &now, entry, staged)?,
                     None => staged.publish_new(&dir, &name)?,
                 }
-                self.touch(path);
-                self.touched.insert(path.clone());
-                self.record_again(&dir, &name, path, entry)
             }
         }
+        self.touch(path);
+        self.touched.insert(path.clone());
+        self.record_again(&dir, &name, path, entry)
+    }
+
+    fn make_directory(&self, entry: &Entry, xattrs: &Xattrs) -> Step<Staged> {
+        let staged = self.stage.directory()?;
+        staged
+            .set_metadata(&metadata(entry, xattrs), self.ownership)
+            .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
+        Ok(staged)
     }
 
     fn metadata(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs) -> Step {

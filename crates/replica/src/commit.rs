@@ -154,11 +154,11 @@ impl Committer {
     }
 
     /// Makes batches durable and visible, in order; gives the answer to each, to be sent when the commit is durable too.
-    fn commit(&mut self, batches: Vec<Batch>) -> Result<Vec<FromReplica>> {
+    fn commit(&mut self, mut batches: Vec<Batch>) -> Result<Vec<FromReplica>> {
         if !self.applier.private.is_in_place()? {
             return Err(Error::Displaced);
         }
-        self.intend(&batches)?;
+        self.intend(&mut batches)?;
         self.sync_staged(&batches)?;
         self.durable()?;
         self.applier.store.begin()?;
@@ -184,7 +184,7 @@ impl Committer {
         for (index, prepared) in operations.into_iter().enumerate() {
             let outcome = match prepared.failed {
                 Some(outcome) => outcome,
-                None => self.applier.apply(prepared.operation, prepared.staged)?,
+                None => self.applier.apply(prepared.operation, prepared.staged.zip(prepared.stat))?,
             };
             if outcome != Outcome::Done {
                 outcomes.push((u32::try_from(index).unwrap_or(u32::MAX), outcome));
@@ -199,7 +199,7 @@ impl Committer {
         // The largest files were synced by the chunk writer; another fsync of a clean file costs next to nothing.
         let staged =
             || batches.iter().flat_map(|batch| &batch.operations).filter_map(|prepared| prepared.staged.as_ref());
-        let count = staged().count();
+        let count = staged().filter(|staged| staged.needs_sync()).count();
         match self.durability {
             Durability::None => {}
             // The store is on the tree's file system.
@@ -213,12 +213,14 @@ impl Committer {
     }
 
     /// Writes down what is about to become visible, so that after a crash it is not taken for somebody else's work.
-    fn intend(&mut self, batches: &[Batch]) -> Result<()> {
+    fn intend(&mut self, batches: &mut [Batch]) -> Result<()> {
         let mut intents: Vec<Intent> = Vec::new();
-        for prepared in batches.iter().flat_map(|batch| &batch.operations) {
+        for prepared in batches.iter_mut().flat_map(|batch| &mut batch.operations) {
             if let (Operation::Put { path, entry, .. }, Some(staged)) = (&prepared.operation, &prepared.staged) {
+                let stat = staged.stat()?;
+                prepared.stat = Some(stat);
                 let record = Record {
-                    stat: staged.stat()?,
+                    stat,
                     xattrs: entry.xattrs,
                     hash: crate::apply::recorded_hash(entry),
                     group: entry.group.map(|group| LinkGroup(group.0)),

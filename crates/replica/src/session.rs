@@ -148,7 +148,13 @@ impl Crew {
             stager: orders.clone(),
             answers: answers.clone(),
         };
-        let stager = Stager { stage: Arc::clone(&stage), ownership, orders: orders_end, committer: jobs.clone() };
+        let stager = Stager {
+            tree: tree.clone(),
+            stage: Arc::clone(&stage),
+            ownership,
+            orders: orders_end,
+            committer: jobs.clone(),
+        };
         let committer = Committer {
             applier: Applier::new(tree, private, stage, store, (ownership, hello.delete, options.clock)),
             durability: hello.durability,

@@ -1,6 +1,6 @@
 //! The only crate that touches replicated files, in reading order: the opened root (`root`), one directory of it (`dir`,
 //! its names in `list` and `part`), a whole subtree (`walk`, `remove`), what is read (`reader`, `xattr`), what is written
-//! (`private`, `stage`, `staged`, `metadata`), and what surrounds it (`lock`, `clock`, `hash`, `fingerprint`, `error`, `sys`).
+//! (`private`, `stage`, `nest`, `staged`, `metadata`), and what surrounds it (`lock`, `clock`, `hash`, `fingerprint`, `error`, `sys`).
 //!
 //! Invariants: every access starts at a held directory handle and names one component, or a relative path that the
 //! kernel resolves beneath that handle without following symlinks (`openat2`) and without crossing a mount point. No
@@ -15,6 +15,7 @@ mod hash;
 mod list;
 mod lock;
 mod metadata;
+mod nest;
 mod part;
 mod partial;
 mod private;
@@ -35,6 +36,7 @@ pub use hash::{hash_bytes, zeros};
 pub use list::Names;
 pub use lock::{Lock, lock_file};
 pub use metadata::{Metadata, Ownership};
+pub use nest::Nest;
 pub use part::{NAMES_PER_PART, Part};
 pub use partial::Partials;
 pub use private::Private;

@@ -38,8 +38,12 @@ impl Staged {
         Self { stage, name, fd, made, present: true }
     }
 
-    fn path(&self) -> RelPath {
+    pub(crate) fn path(&self) -> RelPath {
         self.stage.at(&self.name)
+    }
+
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
     }
 
     fn handle(&self) -> sys::Handle<'_> {
@@ -59,15 +63,19 @@ impl Staged {
         sys::stat_handle(self.fd.as_fd(), &self.path())
     }
 
-    /// Makes a file's content and metadata durable. Symlinks and special files become durable with the directory they
-    /// are published in; the content of a link was made durable when it was written.
+    /// Whether there is something to be made durable before it is published. Symlinks and special files become durable with
+    /// the directory they are published in, a directory when it is synced itself; the content of a link was made durable when
+    /// it was written.
+    pub fn needs_sync(&self) -> bool {
+        matches!(self.made, Made::File | Made::Partial)
+    }
+
+    /// Makes a file's content and metadata durable.
     pub fn sync(&self) -> Result<()> {
-        match self.made {
-            Made::File | Made::Partial | Made::Directory => {
-                rustix::fs::fsync(&self.fd).map_err(|source| Error::Sync { path: self.path(), source })
-            }
-            Made::Node | Made::Link => Ok(()),
+        if !self.needs_sync() {
+            return Ok(());
         }
+        rustix::fs::fsync(&self.fd).map_err(|source| Error::Sync { path: self.path(), source })
     }
 
     /// Makes it visible as `name` in `dir`, replacing what is there.
@@ -78,6 +86,11 @@ impl Staged {
     /// Makes it visible as `name` in `dir`; fails with EEXIST when something is there.
     pub fn publish_new(self, dir: &Dir, name: &Name) -> Result<()> {
         self.rename(dir, name, Replace::No)
+    }
+
+    /// It was built under its final name, in a directory that is visible by now: it stays where it is.
+    pub fn settle(mut self) {
+        self.present = false;
     }
 
     /// Swaps it with what is at `name` in `dir`, in one step: for a directory that takes a file's place, or the reverse. What

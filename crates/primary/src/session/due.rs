@@ -41,11 +41,7 @@ impl Visit<'_> {
                     queue.reconsider(replica)?;
                 }
                 let count = queue.outstanding_count(replica)?;
-                let rows = if count.total() > 0 {
-                    queue.due(replica, now, (ASKED_MAX, content))?
-                } else {
-                    Vec::new()
-                };
+                let rows = if count.total() > 0 { queue.due(replica, now, (ASKED_MAX, content))? } else { Vec::new() };
                 Ok::<_, fulmar_store::Error>((count, rows))
             })
             .await??;
