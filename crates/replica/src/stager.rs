@@ -22,8 +22,8 @@ const FINISHED_MAX: usize = 1024;
 
 /// What the stager is told.
 pub(crate) enum Order {
-    /// One operation of the batch under way.
-    Operate(Operation),
+    /// Operations of the batch under way.
+    Operate(Vec<Operation>),
     /// A large file is complete in the stage.
     Finished { stream: u64, staged: std::result::Result<(Staged, Hash), Outcome> },
     /// A large file will not be used.
@@ -64,11 +64,12 @@ impl Stager {
         let (mut finished, mut nests) = (HashMap::new(), Nests::default());
         while let Some(order) = self.orders.blocking_recv() {
             match order {
-                Order::Operate(operation) => {
-                    if operations.len() >= BATCH_OPERATIONS_MAX {
+                Order::Operate(some) => {
+                    if operations.len() + some.len() > BATCH_OPERATIONS_MAX {
                         return Err(crate::Error::Protocol("a batch of too many operations"));
                     }
-                    operations.push(self.prepare(operation, &mut finished, &mut nests));
+                    let prepared = some.into_iter().map(|operation| self.prepare(operation, &mut finished, &mut nests));
+                    operations.extend(prepared);
                 }
                 Order::Finished { stream, staged } => {
                     if finished.len() >= FINISHED_MAX {
@@ -95,7 +96,7 @@ impl Stager {
     fn prepare(&self, mut operation: Operation, finished: &mut Finished, nests: &mut Nests) -> Prepared {
         let staged = self.stage(&operation, finished, nests);
         if let Operation::Put { content, .. } = &mut operation {
-            // It is in the stage, or not wanted: memory holds no more than one operation's content.
+            // It is in the stage, or not wanted: memory holds no content of a batch.
             *content = Content::None;
         }
         match staged {
