@@ -1,6 +1,7 @@
 //! The only crate that touches replicated files, in reading order: the opened root (`root`), one directory of it (`dir`,
-//! its names in `list` and `part`), a whole subtree (`walk`, `remove`), what is read (`reader`, `xattr`), what is written
-//! (`private`, `stage`, `staged`, `metadata`), and what surrounds it (`lock`, `clock`, `hash`, `fingerprint`, `error`, `sys`).
+//! its names in `list` and `part`; several kept open in `handles`), a whole subtree (`walk`, `remove`), what is read
+//! (`reader`, `xattr`), what is written (`private`, `stage`, `staged`, `outflow`, `metadata`), and what surrounds it (`lock`,
+//! `clock`, `hash`, `fingerprint`, `error`, `sys`).
 //!
 //! Invariants: every access starts at a held directory handle and names one component, or a relative path that the
 //! kernel resolves beneath that handle without following symlinks (`openat2`) and without crossing a mount point. No
@@ -16,6 +17,7 @@ mod list;
 mod lock;
 mod metadata;
 mod part;
+mod outflow;
 mod partial;
 mod private;
 mod reader;
