@@ -167,6 +167,7 @@ impl Committer {
             answers.push((number, outcomes));
         }
         self.sync_directories()?;
+        self.applier.forget_handles();
         self.applier.store.clear_intents()?;
         self.applier.store.commit()?;
         let quarantined = self.applier.store.quarantine_count()?;
@@ -265,7 +266,7 @@ impl Committer {
             _ => {}
         }
         for path in touched {
-            match self.applier.tree.dir(&path) {
+            match self.applier.dir(&path) {
                 Ok(dir) => dir.sync()?,
                 Err(error) if error.is_gone() => {}
                 // Its mode forbids even its owner to open it; what is durable does not depend on that.

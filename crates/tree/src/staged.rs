@@ -52,7 +52,7 @@ impl Staged {
 
     /// Gives it its final metadata.
     pub fn set_metadata(&self, wanted: &Metadata, ownership: Ownership) -> Result<()> {
-        metadata::apply(self.handle(), &self.path(), wanted, ownership)
+        metadata::apply(self.handle(), &self.path(), self.stat()?, wanted, ownership)
     }
 
     /// Looks at it, by the handle held: after publishing it would be the published thing.
