@@ -1,9 +1,10 @@
 //! The vocabulary of Fulmar, in reading order: where (`path`), what (`kind`, `stat`, `entry`), what it contains (`hash`,
 //! `xattr`), what is remembered of it (`record`), that it may differ (`change`), what could not be done (`outcome`),
-//! who (`id`), and what the user decided (`filter`, `policy`).
+//! who (`id`), what the user decided (`filter`, `policy`), and how often something is done (`cadence`).
 //!
 //! Plain data over the standard library: nothing here reads a file, a socket, a clock or a random source.
 
+mod cadence;
 mod change;
 mod entry;
 mod filter;
@@ -19,6 +20,7 @@ mod stat;
 mod time;
 mod xattr;
 
+pub use cadence::Cadence;
 pub use change::{Change, Scope, Seq};
 pub use entry::{Entry, LinkGroup, Node};
 pub use filter::{Filter, FilterError};

@@ -11,7 +11,9 @@ use crate::stager::{held, held_metadata, metadata};
 use crate::{Error, Result};
 use fulmar_model::{DeletePolicy, Entry, Hash, HeldReason, Kind, Name, Node, Outcome, Record, RelPath, Stat, Xattrs};
 use fulmar_store::ReplicaStore;
-use fulmar_tree::{Clock, Dir, Ownership, Private, Replace, Stage, Staged, Tree, Visit, hash_bytes, remove_tree};
+use fulmar_tree::{
+    Clock, Dir, Handles, Ownership, Private, Replace, Stage, Staged, Tree, Visit, hash_bytes, remove_tree,
+};
 use fulmar_wire::Operation;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ pub(crate) struct Applier {
     touched: BTreeSet<RelPath>,
     /// Directories that were built and turned out to be there, until what is in them has left.
     spare: Vec<Staged>,
+    /// Directories of the batch under way.
+    handles: Handles,
 }
 
 /// What is staged, and what was written down of it before anything of its batch became visible.
@@ -78,7 +82,18 @@ impl Applier {
         store: ReplicaStore,
         (ownership, delete, clock): (Ownership, DeletePolicy, fn() -> i64),
     ) -> Self {
-        Self { tree, private, stage, store, ownership, delete, clock, touched: BTreeSet::new(), spare: Vec::new() }
+        Self {
+            tree,
+            private,
+            stage,
+            store,
+            ownership,
+            delete,
+            clock,
+            touched: BTreeSet::new(),
+            spare: Vec::new(),
+            handles: Handles::default(),
+        }
     }
 
     /// Directories whose names or times have changed since the last call; the end of a batch.
@@ -87,6 +102,16 @@ impl Applier {
             drop(innermost);
         }
         std::mem::take(&mut self.touched)
+    }
+
+    /// The directory at `path`, where it was in use in this batch as it was held then.
+    pub(crate) fn dir(&mut self, path: &RelPath) -> fulmar_tree::Result<Arc<Dir>> {
+        self.handles.dir(&self.tree, path)
+    }
+
+    /// The batch is over.
+    pub(crate) fn forget_handles(&mut self) {
+        self.handles.forget();
     }
 
     /// Applies one operation. What is staged comes with what was written down of it.
@@ -122,11 +147,11 @@ impl Applier {
     }
 
     /// The directory a path is in, and its name there.
-    fn place(&self, path: &RelPath) -> Step<(Dir, Name)> {
+    fn place(&mut self, path: &RelPath) -> Step<(Arc<Dir>, Name)> {
         let Some((parent, name)) = path.split() else {
             return Err(Stop::Fatal(Error::Protocol("an operation that the root cannot undergo")));
         };
-        match self.tree.dir(&parent) {
+        match self.dir(&parent) {
             Ok(dir) => Ok((dir, name)),
             Err(error) if error.is_gone() => {
                 Err(Stop::Outcome(Outcome::NeedCompare { depth: missing_depth(&self.tree, path) }))
@@ -147,7 +172,7 @@ impl Applier {
             return Err(Stop::Fatal(Error::Protocol("a root that is no directory")));
         }
         let root = self.tree.root();
-        root.set_metadata_self(&metadata(entry, xattrs), self.ownership)
+        root.set_metadata_self(&root.stat_self()?, &metadata(entry, xattrs), self.ownership)
             .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
         let now = root.stat_self()?;
         self.touched.insert(RelPath::root());
@@ -264,8 +289,14 @@ impl Applier {
 
     /// Sets metadata on what is there, and writes it down.
     fn set(&mut self, dir: &Dir, name: &Name, path: &RelPath, now: &Stat, entry: &Entry, xattrs: &Xattrs) -> Step {
-        dir.set_metadata(name, now, &metadata(entry, xattrs), self.ownership)
-            .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
+        let wanted = metadata(entry, xattrs);
+        let held = if now.kind == Kind::Directory { self.dir(path).ok() } else { None };
+        let done = match held {
+            Some(held) => held.set_metadata_self(now, &wanted, self.ownership),
+            // No directory, or one that even its owner may not open.
+            None => dir.set_metadata(name, now, &wanted, self.ownership),
+        };
+        done.map_err(|error| Stop::Outcome(held_metadata(&error)))?;
         if now.kind == Kind::Directory {
             self.touched.insert(path.clone());
         } else {
@@ -280,6 +311,7 @@ impl Applier {
         if now.kind == Kind::Directory {
             // Foreign content goes; ours leaves with the directory, which changes places with what is staged.
             self.clear_foreign(dir, name, path, Why::Overwritten)?;
+            self.handles.forget();
             drop(staged.exchange(dir, name)?);
             self.store.catalog_mut().remove(path)?;
             return Ok(());
@@ -305,6 +337,7 @@ impl Applier {
     }
 
     fn quarantine(&mut self, dir: &Dir, name: &Name, path: &RelPath, why: Why) -> Step {
+        self.handles.forget();
         quarantine(&self.private, &mut self.store, (dir, name, path), ((self.clock)(), why))?;
         self.touch(path);
         Ok(())
@@ -425,6 +458,7 @@ impl Applier {
         self.touch(from);
         self.touch(to);
         if is_directory {
+            self.handles.forget();
             self.touched.insert(to.clone());
         }
         self.store.catalog_mut().rename(from, to)?;
@@ -503,6 +537,7 @@ impl Applier {
         if let Some(now) = dir.stat(&name)? {
             if now.kind == Kind::Directory {
                 self.clear_foreign(&dir, &name, path, Why::Removed)?;
+                self.handles.forget();
                 let all = remove_tree(&dir, &name, &mut |_, _, _| Ok(Visit::Remove))?;
                 if !all {
                     return Err(Stop::Outcome(Outcome::Held { reason: HeldReason::InTheWay, errno: 39 }));

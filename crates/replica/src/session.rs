@@ -129,7 +129,6 @@ impl Crew {
         let (listings, listings_end) = sync_channel(PAGES + 1);
         let (pieces, pieces_end) = sync_channel(PIECES);
         let (alive, ended) = tokio::sync::mpsc::channel(1);
-        let large = Arc::default();
         let comparer = Comparer {
             tree: Some(tree.clone()),
             catalog: Some(reader),
@@ -145,7 +144,6 @@ impl Crew {
             partials,
             bases,
             refused: None,
-            large: Arc::clone(&large),
             durability: hello.durability,
             pieces: pieces_end,
             stager: orders.clone(),
@@ -164,7 +162,6 @@ impl Crew {
             queue: hello.queue,
             jobs: jobs_end,
             answers: answers.clone(),
-            large,
             owed: Vec::new(),
         };
         let threads = vec![

@@ -2,6 +2,7 @@
 
 use crate::hash::ContentHasher;
 use crate::metadata::OWNER_MAY_WRITE;
+use crate::outflow::Outflow;
 use crate::partial::{leave, left_name};
 use crate::{Dir, Error, Metadata, Ownership, Reader, Replace, Result, metadata, sys};
 use fulmar_model::{Hash, Kind, Name, RelPath, Stat};
@@ -55,7 +56,7 @@ impl Staged {
 
     /// Gives it its final metadata.
     pub fn set_metadata(&self, wanted: &Metadata, ownership: Ownership) -> Result<()> {
-        metadata::apply(self.handle(), &self.path(), wanted, ownership)
+        metadata::apply(self.handle(), &self.path(), self.stat()?, wanted, ownership)
     }
 
     /// Looks at it, by the handle held: after publishing it would be the published thing.
@@ -68,6 +69,16 @@ impl Staged {
     /// it was written.
     pub fn needs_sync(&self) -> bool {
         matches!(self.made, Made::File | Made::Partial)
+    }
+
+    /// Begins to write out a file's content. Where several are to be synced, the first sync then finds places for the content of
+    /// all of them in the journal, and commits it once.
+    pub fn write_out(&self) -> Result<()> {
+        if !self.needs_sync() {
+            return Ok(());
+        }
+        sys::write_out(self.fd.as_fd(), 0..u64::MAX, sys::WriteOut::Begin)
+            .map_err(|source| Error::Sync { path: self.path(), source })
     }
 
     /// Makes a file's content and metadata durable.
@@ -157,12 +168,13 @@ const COPY_BYTES: usize = 1 << 20;
 pub struct StagedFile {
     staged: Staged,
     hasher: ContentHasher,
+    outflow: Outflow,
     written: u64,
 }
 
 impl StagedFile {
     pub(crate) fn new(staged: Staged, hasher: ContentHasher) -> Self {
-        Self { staged, hasher, written: 0 }
+        Self { staged, hasher, outflow: Outflow::default(), written: 0 }
     }
 
     /// Writes bytes at `offset`, which must not lie before the end of what was written. What is left out is a hole.
@@ -180,6 +192,7 @@ impl StagedFile {
             self.hasher.zeros(skipped);
             self.hasher.update(bytes);
             self.written = at;
+            self.flow_out()?;
         }
         Ok(())
     }
@@ -236,6 +249,7 @@ impl StagedFile {
         }
         self.hasher.update(buffer.get(..count).unwrap_or_default());
         self.written = to.saturating_add(count as u64);
+        self.flow_out()?;
         Ok(count)
     }
 
@@ -258,6 +272,14 @@ impl StagedFile {
         }
         let hash = self.hasher.finish();
         Ok((self.staged, hash))
+    }
+
+    fn flow_out(&mut self) -> Result<()> {
+        let Some(due) = self.outflow.advance(self.written) else { return Ok(()) };
+        // An error of the disk that is met here is not told again by fsync.
+        sys::write_out(self.staged.fd.as_fd(), due.wait, sys::WriteOut::Wait)
+            .and_then(|()| sys::write_out(self.staged.fd.as_fd(), due.begin, sys::WriteOut::Begin))
+            .map_err(|source| Error::Write { path: self.staged.path(), source })
     }
 
     fn skipped(&self, offset: u64) -> Result<u64> {
