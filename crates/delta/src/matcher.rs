@@ -17,6 +17,10 @@ use crate::weak::Window;
 /// Bytes that the buffer takes beside a block, at least.
 const FILL_BYTES_MIN: usize = 256 * 1024;
 
+/// A copy is given out when it is this long, though the next block may continue it: who applies the patch works while the rest
+/// of the content is looked at. Costs a few bytes each.
+const COPY_BYTES_MAX: u64 = 16 << 20;
+
 /// Takes the new content from its start, in slices of any length. Memory: two blocks, or one and 256 KiB.
 #[derive(Debug)]
 pub struct Matcher<'s> {
@@ -224,6 +228,9 @@ impl<'s> Matcher<'s> {
         }
         let (from, long) = continued.unwrap_or((from, 0));
         self.copy = Some((from, long + len as u64));
+        if long + len as u64 >= COPY_BYTES_MAX {
+            self.give_copy(emit);
+        }
         self.pass(len);
         self.literal = self.at;
         self.copied = true;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Frames the urgent lane holds.
-pub const URGENT_FRAMES: usize = 16;
+pub const URGENT_FRAMES: usize = 32;
 /// Frames the bulk lane holds.
 pub const BULK_FRAMES: usize = 4;
 
@@ -132,6 +132,14 @@ impl Receiver {
         match &mut self.0 {
             Source::Memory(lanes) => lanes.next().await.ok_or(Error::Closed),
             Source::Stream { stream, .. } => stream.frame().await,
+        }
+    }
+
+    /// A frame that has arrived already.
+    pub fn ready(&mut self) -> Result<Option<Frame>> {
+        match &mut self.0 {
+            Source::Memory(lanes) => Ok(lanes.ready()),
+            Source::Stream { stream, .. } => stream.ready(),
         }
     }
 }

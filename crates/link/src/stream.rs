@@ -72,14 +72,26 @@ impl Stream {
     }
 
     pub(crate) async fn frame(&mut self) -> Result<Frame> {
-        self.fill(LENGTH_BYTES).await?;
-        let Some(prefix) = self.waiting().first_chunk::<LENGTH_BYTES>().copied() else { return Err(Error::Closed) };
+        loop {
+            if let Some(frame) = self.ready()? {
+                return Ok(frame);
+            }
+            let length = match self.waiting().first_chunk().copied() {
+                Some(prefix) => Frame::length(prefix).map_err(Error::Frame)?,
+                None => 0,
+            };
+            self.fill(LENGTH_BYTES + length).await?;
+        }
+    }
+
+    /// The next frame, where all of it is there.
+    pub(crate) fn ready(&mut self) -> Result<Option<Frame>> {
+        let Some(prefix) = self.waiting().first_chunk::<LENGTH_BYTES>().copied() else { return Ok(None) };
         let length = Frame::length(prefix).map_err(Error::Frame)?;
-        self.fill(LENGTH_BYTES + length).await?;
-        let body = self.waiting().get(LENGTH_BYTES..LENGTH_BYTES + length).ok_or(Error::Closed)?;
+        let Some(body) = self.waiting().get(LENGTH_BYTES..LENGTH_BYTES + length) else { return Ok(None) };
         let frame = Frame::received(prefix, body);
         self.consumed += LENGTH_BYTES + length;
-        Ok(frame)
+        Ok(Some(frame))
     }
 
     /// Reads the other side's preface, byte by byte suspicious of a banner.

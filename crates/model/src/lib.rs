@@ -1,9 +1,11 @@
 //! The vocabulary of Fulmar, in reading order: where (`path`), what (`kind`, `stat`, `entry`), what it contains (`hash`,
 //! `xattr`), what is remembered of it (`record`), that it may differ (`change`), what could not be done (`outcome`),
-//! who (`id`), what the user decided (`filter`, `policy`), and what an audit sees and finds (`tally`, `sighting`, `difference`).
+//! who (`id`), what the user decided (`filter`, `policy`), how often something is done (`cadence`), and what an audit sees and
+//! finds (`tally`, `sighting`, `difference`).
 //!
 //! Plain data over the standard library: nothing here reads a file, a socket, a clock or a random source.
 
+mod cadence;
 mod change;
 mod difference;
 mod entry;
@@ -22,6 +24,7 @@ mod tally;
 mod time;
 mod xattr;
 
+pub use cadence::Cadence;
 pub use change::{Change, Scope, Seq};
 pub use difference::{ACL_NAMES, Aspect, Difference, Side, Value, differences};
 pub use entry::{Entry, LinkGroup, Node};

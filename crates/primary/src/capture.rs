@@ -1,4 +1,7 @@
-//! From the watcher into the queue: settles, groups for a few milliseconds, writes each group in one transaction.
+//! From the watcher into the queue: settles, gathers, writes each group in one transaction.
+//!
+//! Every transaction is a sync here, and a plan and a batch further on, whatever their size. What comes after a quiet
+//! moment is written at once; under load the transactions keep a distance, in which changes gather.
 //!
 //! Removals wait together until none has come for a moment: so the guard learns how many there are before the first of
 //! them is shipped. A path that appears again meanwhile waits no longer.
@@ -9,7 +12,7 @@ use crate::planner::Planner;
 use crate::rescan::Rescans;
 use crate::settle::{Pauses, Settle};
 use crate::{Error, Result};
-use fulmar_model::{RelPath, Scope, Seq};
+use fulmar_model::{Cadence, RelPath, Scope, Seq};
 use fulmar_store::{NewChange, Queue};
 use fulmar_watch::{Event, Pace, RootGone};
 use std::collections::{BTreeMap, HashMap};
@@ -19,8 +22,12 @@ use tokio::sync::{mpsc, watch};
 
 /// Events waiting for capture; full: the watcher waits, and the kernel's queue takes over.
 pub(crate) const EVENTS: usize = 4096;
-/// Events of this long make one transaction: costs that much latency under load, nothing at idle.
+/// Events are taken for no longer than this before what they say is written.
 const GROUP: Duration = Duration::from_millis(2);
+/// Distance of transactions under load: costs that much latency then, nothing at idle.
+const DISTANCE: Duration = Duration::from_millis(10);
+/// Transactions that need no distance after a quiet moment: one file that is written and renamed may take two.
+const AT_ONCE: u32 = 3;
 /// Changes in one transaction at most.
 const GROUP_CHANGES_MAX: usize = 2000;
 /// Removals wait until none has come for this long, and no longer than that.
@@ -78,6 +85,7 @@ impl Capture {
     pub(crate) fn run(self) -> Result<()> {
         let mut held = Held { settle: Settle::new(self.pauses), gone: Gone::default() };
         let mut group = Group::default();
+        let mut cadence = Cadence::new(DISTANCE, AT_ONCE, Instant::now());
         loop {
             let now = (self.clock)();
             let patience =
@@ -87,17 +95,7 @@ impl Capture {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            // The first event may go alone; those right behind it share its transaction.
-            let until = Instant::now() + GROUP;
-            let mut next = event;
-            let mut told = Vec::new();
-            while let Some(event) = next.take() {
-                told.extend(self.take(event, &mut held, &mut group)?);
-                if group.changes.len() >= GROUP_CHANGES_MAX || !told.is_empty() || Instant::now() >= until {
-                    break;
-                }
-                next = self.events.try_recv().ok();
-            }
+            let mut told = self.gather(event, &mut held, &mut group)?;
             let now = (self.clock)();
             for (path, first_ms) in held.settle.due(now) {
                 group.add(path, first_ms);
@@ -105,8 +103,17 @@ impl Capture {
             if held.gone.is_due(now) {
                 self.let_go(&mut held.gone, &mut group)?;
             }
+            let wait = cadence.wait(Instant::now());
+            if !group.changes.is_empty() && told.is_none() && !wait.is_zero() {
+                // Asleep, not receiving: so many wake-ups would cost more than what they bring.
+                std::thread::sleep(wait);
+                told = self.gather(self.events.try_recv().ok(), &mut held, &mut group)?;
+            }
             let last = self.write(&mut group)?;
-            for tell in told {
+            if last.is_some() {
+                cadence.take(Instant::now());
+            }
+            if let Some(tell) = told {
                 self.tell(tell, last)?;
             }
         }
@@ -115,6 +122,21 @@ impl Capture {
         }
         self.let_go(&mut held.gone, &mut group)?;
         self.write(&mut group).map(drop)
+    }
+
+    /// Takes an event and those right behind it, which share its transaction. Ends at one that must be told once the group is
+    /// written.
+    fn gather(&self, first: Option<Event>, held: &mut Held, group: &mut Group) -> Result<Option<Told>> {
+        let until = Instant::now() + GROUP;
+        let mut next = first;
+        while let Some(event) = next.take() {
+            let told = self.take(event, held, group)?;
+            if told.is_some() || group.changes.len() >= GROUP_CHANGES_MAX || Instant::now() >= until {
+                return Ok(told);
+            }
+            next = self.events.try_recv().ok();
+        }
+        Ok(None)
     }
 
     /// Removals go on, after the guard was told how many.

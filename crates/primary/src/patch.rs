@@ -55,17 +55,40 @@ pub(crate) struct Patch<'a> {
     pub(crate) out: Vec<u8>,
     /// Bytes sent.
     pub(crate) sent: u64,
+    /// Bytes of the content that were looked at since something was sent.
+    looked_at: usize,
 }
+
+/// After so much content without a chunk the replica is given what there is, so that it copies while the rest is looked at.
+const LOOK_BYTES: usize = 16 << 20;
 
 impl<'a> Patch<'a> {
     pub(crate) fn new(signature: &'a Signature) -> Self {
-        Self { matcher: Some(Matcher::new(signature)), writer: PatchWriter::new(), out: Vec::new(), sent: 0 }
+        Self {
+            matcher: Some(Matcher::new(signature)),
+            writer: PatchWriter::new(),
+            out: Vec::new(),
+            sent: 0,
+            looked_at: 0,
+        }
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.looked_at = self.looked_at.saturating_add(bytes.len());
         if let Some(matcher) = &mut self.matcher {
             matcher.update(bytes, &mut |instruction| self.writer.put(instruction, &mut self.out));
         }
+    }
+
+    /// Whether what there is goes to the replica, however little it is.
+    pub(crate) fn is_due(&self) -> bool {
+        self.looked_at >= LOOK_BYTES && !self.out.is_empty()
+    }
+
+    /// So many more bytes were sent.
+    pub(crate) fn note_sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+        self.looked_at = 0;
     }
 
     /// Ends it, with the hash of the result behind it.

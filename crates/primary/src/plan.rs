@@ -28,9 +28,10 @@ use fulmar_model::{
     Entry, Filter, Hash, HeldReason, Kind, LinkGroup, Name, Node, Record, RelPath, ReplicaId, Stat, Xattrs,
 };
 use fulmar_store::Catalog;
-use fulmar_tree::{Dir, Tree, digest};
+use fulmar_tree::{Dir, Handles, Tree, digest};
 use fulmar_wire::{Content as Carried, FromPrimary, Operation, XATTR_BYTES_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Paths planned together at most.
 pub(crate) const BATCH_CHANGES: usize = 512;
@@ -127,7 +128,7 @@ pub(crate) struct Plan<'a> {
     rescans: Vec<RelPath>,
     /// Queue rows that must say "and everything below" before the catalog moves on.
     widen: Vec<RelPath>,
-    handles: Option<(RelPath, Dir)>,
+    handles: Handles,
     /// Of the frames so far.
     bytes: usize,
 }
@@ -170,7 +171,7 @@ impl<'a> Plan<'a> {
             reminders: BTreeSet::new(),
             rescans: Vec::new(),
             widen: Vec::new(),
-            handles: None,
+            handles: Handles::default(),
             bytes: 0,
         }
     }
@@ -179,19 +180,16 @@ impl<'a> Plan<'a> {
         self.steps.push((class, step));
     }
 
-    /// The directory a path is in, kept open for its neighbours.
-    fn place(&mut self, path: &RelPath) -> Result<Option<(&Dir, Name)>> {
+    /// The directory a path is in, kept open for the rest of the plan: what moves it is later than the changes planned here,
+    /// and is a change of its own.
+    fn place(&mut self, path: &RelPath) -> Result<Option<(Arc<Dir>, Name)>> {
         let Some((parent, name)) = path.split() else { return Ok(None) };
-        if self.handles.as_ref().is_none_or(|(at, _)| *at != parent) {
-            self.handles = None;
-            match self.tree.dir(&parent) {
-                Ok(dir) => self.handles = Some((parent, dir)),
-                Err(error) if error.is_gone() => return Ok(None),
-                // Whatever else the system says, it does not say that nothing is there.
-                Err(error) => return Err(error.into()),
-            }
+        match self.handles.dir(self.tree, &parent) {
+            Ok(dir) => Ok(Some((dir, name))),
+            Err(error) if error.is_gone() => Ok(None),
+            // Whatever else the system says, it does not say that nothing is there.
+            Err(error) => Err(error.into()),
         }
-        Ok(self.handles.as_ref().map(|(_, dir)| (dir, name)))
     }
 
     /// What is at a path now; sockets and excluded paths count as nothing.
@@ -378,7 +376,7 @@ impl<'a> Plan<'a> {
             return Ok(());
         }
         let Some((dir, name)) = self.place(&path)? else { return self.gone(path, have) };
-        match read(dir, &name, stat) {
+        match read(&dir, &name, stat) {
             Found::Gone => self.gone(path, have),
             Found::Unreadable(errno) => {
                 self.push(Class::Change, Step::new(path, Action::Hold { reason: HeldReason::Unreadable, errno }));

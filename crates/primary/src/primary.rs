@@ -12,7 +12,7 @@ use crate::supervisor::Supervisor;
 use crate::waiting::{Barrier, WaitError, Waited, held_path};
 use crate::{Error, Result};
 use fulmar_model::{DeletePolicy, Durability, Filter, Id, QueueId, RelPath, RootId, Term, TreeId};
-use fulmar_store::{Catalog, Opened, Queue, Sync as CatalogSync, set_aside};
+use fulmar_store::{Catalog, Opened, Queue, set_aside};
 use fulmar_tree::{Lock, Tree, identify, lock_file};
 use fulmar_watch::Meter;
 use fulmar_wire::{Ancestor, Hello};
@@ -358,7 +358,7 @@ impl State {
         let catalog_path = settings.state.join("catalog.db");
         // Nothing waits for its commits to be on disk. After a power cut it may be behind what replicas have, which the scan
         // at the start finds as if it had changed since, and they answer that they have it (docs/adr/0015).
-        let (catalog, catalog_opened) = rebuilt(&catalog_path, |path| Catalog::open(path, CatalogSync::Normal))?;
+        let (catalog, catalog_opened) = rebuilt(&catalog_path, Catalog::open)?;
         for (path, opened) in [(&queue_path, queue_opened), (&catalog_path, catalog_opened)] {
             if let Opened::Rebuilt { reason } = opened {
                 tracing::warn!(path = %path.display(), ?reason, "was damaged and is built anew; replicas are compared");

@@ -264,7 +264,7 @@ impl Shipper {
         }
         let Some(patch) = patch else { return Ok(()) };
         patch.update(bytes);
-        self.drain(stream, patch, CHUNK_BYTES)
+        self.drain(stream, patch, if patch.is_due() { 1 } else { CHUNK_BYTES })
     }
 
     /// Sends what a patch has come to, in chunks of at least `least` bytes.
@@ -274,7 +274,7 @@ impl Shipper {
         while rest.len() >= least {
             let (bytes, behind) = rest.split_at(rest.len().min(CHUNK_BYTES));
             self.chunk(stream, patch.sent, bytes)?;
-            patch.sent += bytes.len() as u64;
+            patch.note_sent(bytes.len());
             rest = behind;
         }
         let gone = out.len() - rest.len();

@@ -11,7 +11,9 @@ use crate::stager::{held, held_metadata, metadata};
 use crate::{Error, Result};
 use fulmar_model::{DeletePolicy, Entry, Hash, HeldReason, Kind, Name, Node, Outcome, Record, RelPath, Stat, Xattrs};
 use fulmar_store::ReplicaStore;
-use fulmar_tree::{Clock, Dir, Ownership, Private, Replace, Stage, Staged, Tree, Visit, hash_bytes, remove_tree};
+use fulmar_tree::{
+    Clock, Dir, Handles, Ownership, Private, Replace, Stage, Staged, Tree, Visit, hash_bytes, remove_tree,
+};
 use fulmar_wire::Operation;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,6 +28,18 @@ pub(crate) struct Applier {
     pub(crate) delete: DeletePolicy,
     pub(crate) clock: fn() -> i64,
     touched: BTreeSet<RelPath>,
+    /// Directories that were built and turned out to be there, until what is in them has left.
+    spare: Vec<Staged>,
+    /// Directories of the batch under way.
+    handles: Handles,
+}
+
+/// What is staged, and what was written down of it before anything of its batch became visible.
+pub(crate) type Built = (Staged, Stat);
+
+/// Whether what is at a path is what was built for it: it came with the directory it was built in.
+fn came_along(now: Option<&Stat>, built: &Stat) -> bool {
+    now.is_some_and(|now| (now.inode, now.kind) == (built.inode, built.kind))
 }
 
 /// Why an operation stops: an answer for the primary, or the end of the session.
@@ -68,16 +82,40 @@ impl Applier {
         store: ReplicaStore,
         (ownership, delete, clock): (Ownership, DeletePolicy, fn() -> i64),
     ) -> Self {
-        Self { tree, private, stage, store, ownership, delete, clock, touched: BTreeSet::new() }
+        Self {
+            tree,
+            private,
+            stage,
+            store,
+            ownership,
+            delete,
+            clock,
+            touched: BTreeSet::new(),
+            spare: Vec::new(),
+            handles: Handles::default(),
+        }
     }
 
-    /// Directories whose names or times have changed since the last call.
+    /// Directories whose names or times have changed since the last call; the end of a batch.
     pub(crate) fn take_touched(&mut self) -> BTreeSet<RelPath> {
+        while let Some(innermost) = self.spare.pop() {
+            drop(innermost);
+        }
         std::mem::take(&mut self.touched)
     }
 
-    /// Applies one operation.
-    pub(crate) fn apply(&mut self, operation: Operation, staged: Option<Staged>) -> Result<Outcome> {
+    /// The directory at `path`, where it was in use in this batch as it was held then.
+    pub(crate) fn dir(&mut self, path: &RelPath) -> fulmar_tree::Result<Arc<Dir>> {
+        self.handles.dir(&self.tree, path)
+    }
+
+    /// The batch is over.
+    pub(crate) fn forget_handles(&mut self) {
+        self.handles.forget();
+    }
+
+    /// Applies one operation. What is staged comes with what was written down of it.
+    pub(crate) fn apply(&mut self, operation: Operation, staged: Option<Built>) -> Result<Outcome> {
         let other = match &operation {
             Operation::Rename { from, .. } => Some(from),
             Operation::Link { target, .. } => Some(target),
@@ -91,7 +129,7 @@ impl Applier {
             Operation::Put { path, entry, xattrs, .. } if path.is_root() => self.root(&entry, &xattrs),
             Operation::Metadata { path, entry, xattrs } if path.is_root() => self.root(&entry, &xattrs),
             Operation::Put { path, entry, xattrs, .. } => match entry.node {
-                Node::Directory => self.directory(&path, &entry, &xattrs),
+                Node::Directory => self.directory(&path, &entry, &xattrs, staged),
                 _ => self.put(&path, &entry, &xattrs, staged),
             },
             Operation::Metadata { path, entry, xattrs } => self.metadata(&path, &entry, &xattrs),
@@ -109,11 +147,11 @@ impl Applier {
     }
 
     /// The directory a path is in, and its name there.
-    fn place(&self, path: &RelPath) -> Step<(Dir, Name)> {
+    fn place(&mut self, path: &RelPath) -> Step<(Arc<Dir>, Name)> {
         let Some((parent, name)) = path.split() else {
             return Err(Stop::Fatal(Error::Protocol("an operation that the root cannot undergo")));
         };
-        match self.tree.dir(&parent) {
+        match self.dir(&parent) {
             Ok(dir) => Ok((dir, name)),
             Err(error) if error.is_gone() => {
                 Err(Stop::Outcome(Outcome::NeedCompare { depth: missing_depth(&self.tree, path) }))
@@ -134,7 +172,7 @@ impl Applier {
             return Err(Stop::Fatal(Error::Protocol("a root that is no directory")));
         }
         let root = self.tree.root();
-        root.set_metadata_self(&metadata(entry, xattrs), self.ownership)
+        root.set_metadata_self(&root.stat_self()?, &metadata(entry, xattrs), self.ownership)
             .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
         let now = root.stat_self()?;
         self.touched.insert(RelPath::root());
@@ -185,9 +223,19 @@ impl Applier {
         Ok(())
     }
 
-    fn put(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs, staged: Option<Staged>) -> Step {
+    fn put(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs, staged: Option<Built>) -> Step {
         let (dir, name) = self.place(path)?;
-        let Some(now) = dir.stat(&name)? else {
+        let now = dir.stat(&name)?;
+        let staged = match staged {
+            Some((staged, built)) if came_along(now.as_ref(), &built) => {
+                staged.settle();
+                self.touch(path);
+                // As it was before anybody could see it: what has happened to it since is drift.
+                return self.record(path, entry, built);
+            }
+            other => other.map(|(staged, _)| staged),
+        };
+        let Some(now) = now else {
             staged.ok_or(NEED_CONTENT)?.publish_new(&dir, &name)?;
             self.touch(path);
             return self.record_again(&dir, &name, path, entry);
@@ -241,8 +289,14 @@ impl Applier {
 
     /// Sets metadata on what is there, and writes it down.
     fn set(&mut self, dir: &Dir, name: &Name, path: &RelPath, now: &Stat, entry: &Entry, xattrs: &Xattrs) -> Step {
-        dir.set_metadata(name, now, &metadata(entry, xattrs), self.ownership)
-            .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
+        let wanted = metadata(entry, xattrs);
+        let held = if now.kind == Kind::Directory { self.dir(path).ok() } else { None };
+        let done = match held {
+            Some(held) => held.set_metadata_self(now, &wanted, self.ownership),
+            // No directory, or one that even its owner may not open.
+            None => dir.set_metadata(name, now, &wanted, self.ownership),
+        };
+        done.map_err(|error| Stop::Outcome(held_metadata(&error)))?;
         if now.kind == Kind::Directory {
             self.touched.insert(path.clone());
         } else {
@@ -257,6 +311,7 @@ impl Applier {
         if now.kind == Kind::Directory {
             // Foreign content goes; ours leaves with the directory, which changes places with what is staged.
             self.clear_foreign(dir, name, path, Why::Overwritten)?;
+            self.handles.forget();
             drop(staged.exchange(dir, name)?);
             self.store.catalog_mut().remove(path)?;
             return Ok(());
@@ -282,29 +337,42 @@ impl Applier {
     }
 
     fn quarantine(&mut self, dir: &Dir, name: &Name, path: &RelPath, why: Why) -> Step {
+        self.handles.forget();
         quarantine(&self.private, &mut self.store, (dir, name, path), ((self.clock)(), why))?;
         self.touch(path);
         Ok(())
     }
 
-    fn directory(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs) -> Step {
+    fn directory(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs, staged: Option<Built>) -> Step {
         let (dir, name) = self.place(path)?;
-        match dir.stat(&name)? {
-            Some(now) if now.kind == Kind::Directory => self.set_directory(&dir, &name, path, &now, entry, xattrs),
-            other => {
-                let staged = self.stage.directory()?;
-                staged
-                    .set_metadata(&metadata(entry, xattrs), self.ownership)
-                    .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
-                match other {
+        match (dir.stat(&name)?, staged) {
+            (now, Some((staged, built))) if came_along(now.as_ref(), &built) => staged.settle(),
+            (Some(now), staged) if now.kind == Kind::Directory => {
+                self.spare.extend(staged.map(|(staged, _)| staged));
+                return self.set_directory(&dir, &name, path, &now, entry, xattrs);
+            }
+            (now, staged) => {
+                let staged = match staged {
+                    Some((staged, _)) => staged,
+                    None => self.make_directory(entry, xattrs)?,
+                };
+                match now {
                     Some(now) => self.replace(&dir, &name, path, &now, entry, staged)?,
                     None => staged.publish_new(&dir, &name)?,
                 }
-                self.touch(path);
-                self.touched.insert(path.clone());
-                self.record_again(&dir, &name, path, entry)
             }
         }
+        self.touch(path);
+        self.touched.insert(path.clone());
+        self.record_again(&dir, &name, path, entry)
+    }
+
+    fn make_directory(&self, entry: &Entry, xattrs: &Xattrs) -> Step<Staged> {
+        let staged = self.stage.directory()?;
+        staged
+            .set_metadata(&metadata(entry, xattrs), self.ownership)
+            .map_err(|error| Stop::Outcome(held_metadata(&error)))?;
+        Ok(staged)
     }
 
     fn metadata(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs) -> Step {
@@ -390,6 +458,7 @@ impl Applier {
         self.touch(from);
         self.touch(to);
         if is_directory {
+            self.handles.forget();
             self.touched.insert(to.clone());
         }
         self.store.catalog_mut().rename(from, to)?;
@@ -468,6 +537,7 @@ impl Applier {
         if let Some(now) = dir.stat(&name)? {
             if now.kind == Kind::Directory {
                 self.clear_foreign(&dir, &name, path, Why::Removed)?;
+                self.handles.forget();
                 let all = remove_tree(&dir, &name, &mut |_, _, _| Ok(Visit::Remove))?;
                 if !all {
                     return Err(Stop::Outcome(Outcome::Held { reason: HeldReason::InTheWay, errno: 39 }));

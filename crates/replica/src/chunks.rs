@@ -17,7 +17,6 @@ use fulmar_tree::{Partials, Reader, Stage, Staged, StagedFile};
 use fulmar_wire::{BASIS_PART_BYTES_MAX, Basis, FromReplica, Offer, chunk_cost};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 
 /// Bytes of chunks the primary may have under way.
@@ -49,8 +48,6 @@ pub(crate) struct Writer {
     pub(crate) bases: Bases,
     /// Whose patch had no basis here.
     pub(crate) refused: Option<RelPath>,
-    /// Told how many files are under way.
-    pub(crate) large: Arc<AtomicUsize>,
     pub(crate) durability: Durability,
     pub(crate) pieces: Receiver<Piece>,
     pub(crate) stager: tokio::sync::mpsc::Sender<Order>,
@@ -104,7 +101,6 @@ impl Writer {
                     self.answers.send_blocking(Lane::Urgent, credit)?;
                 }
             }
-            self.large.store(files.len(), Ordering::Relaxed);
         }
         Ok(())
     }

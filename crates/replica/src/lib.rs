@@ -1,7 +1,7 @@
 //! The side that follows: turns messages of a primary into a tree that equals the primary's.
 //!
 //! Reading order: `session` (frames in, answers out), `open` (is this directory a replica, and whose), `stager` (content into
-//! the stage), `chunks` (the same for large files; `basis`: what their patches start from), `commit` (batches: sync, rename,
+//! the stage; `nests`: with the directory it belongs in), `chunks` (the same for large files; `basis`: what their patches start from), `commit` (batches: sync, rename,
 //! sync, record, answer), `apply` (one operation), `drift` (is what stands here ours), `quarantine` (where it goes when it is
 //! not), `compare` (a listing of the primary against this tree), `survey` (what needs no listing). An `audit` needs
 //! none of that: it only reads.
@@ -19,6 +19,7 @@ mod compare;
 mod drift;
 mod error;
 mod identity;
+mod nests;
 mod open;
 mod quarantine;
 mod session;

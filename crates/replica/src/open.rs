@@ -271,7 +271,7 @@ fn restore_times(opening: &mut Opening, path: &RelPath) -> Result<()> {
         return Ok(());
     }
     let wanted = Metadata { mode: now.mode, uid: now.uid, gid: now.gid, mtime: record.stat.mtime, xattrs };
-    if let Err(error) = dir.set_metadata_self(&wanted, Ownership::Skip) {
+    if let Err(error) = dir.set_metadata_self(&now, &wanted, Ownership::Skip) {
         tracing::debug!(%path, %error, "the times of a directory stay as a crash left them");
         return Ok(());
     }

@@ -11,7 +11,7 @@ use crate::{Error, Result, audit};
 use fulmar_link::{Lane, Link, Sender};
 use fulmar_model::{Id, ReplicaId};
 use fulmar_tree::{Lock, Ownership, Tree};
-use fulmar_wire::{FromPrimary, FromReplica, Hello, Question, Welcome};
+use fulmar_wire::{FromPrimary, FromReplica, Hello, Operation, Question, Welcome};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -21,10 +21,13 @@ use std::thread::JoinHandle;
 const ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
 /// How long the primary is given to take the reason why it is left.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
-/// Operations waiting for the stager; full: the session stops reading, and the primary feels it.
-const ORDERS: usize = 64;
+/// Operations that have arrived together are handed to the stager together, up to this many bytes of frames and one more:
+/// to wake a thread costs as much as a small operation.
+const GATHER_BYTES: usize = 256 * 1024;
+/// Hands full of operations waiting for the stager; full: the session stops reading, and the primary feels it.
+const ORDERS: usize = 4;
 /// Batches waiting for the committer, which takes them together; full: the stager waits. As many as a primary sends at most.
-const JOBS: usize = 4;
+const JOBS: usize = 8;
 /// Pages waiting for the comparer. The primary sends at most this many before it has an answer.
 const PAGES: usize = 8;
 /// Chunks waiting for the chunk writer: what the credit allows in the smallest chunks.
@@ -131,7 +134,6 @@ impl Crew {
         let (listings, listings_end) = sync_channel(PAGES + 1);
         let (pieces, pieces_end) = sync_channel(PIECES);
         let (alive, ended) = tokio::sync::mpsc::channel(1);
-        let large = Arc::default();
         let comparer = Comparer {
             tree: Some(tree.clone()),
             catalog: Some(reader),
@@ -147,20 +149,24 @@ impl Crew {
             partials,
             bases,
             refused: None,
-            large: Arc::clone(&large),
             durability: hello.durability,
             pieces: pieces_end,
             stager: orders.clone(),
             answers: answers.clone(),
         };
-        let stager = Stager { stage: Arc::clone(&stage), ownership, orders: orders_end, committer: jobs.clone() };
+        let stager = Stager {
+            tree: tree.clone(),
+            stage: Arc::clone(&stage),
+            ownership,
+            orders: orders_end,
+            committer: jobs.clone(),
+        };
         let committer = Committer {
             applier: Applier::new(tree, private, stage, store, (ownership, hello.delete, options.clock)),
             durability: hello.durability,
             queue: hello.queue,
             jobs: jobs_end,
             answers: answers.clone(),
-            large,
             owed: Vec::new(),
         };
         let threads = vec![
@@ -175,14 +181,32 @@ impl Crew {
     /// Hands on what the primary says until it leaves or something fails.
     async fn serve(&mut self, link: &mut Link) -> Result<()> {
         let answers = link.sender.clone();
+        let (mut gathered, mut bytes) = (Vec::new(), 0);
         loop {
-            let frame = tokio::select! {
-                frame = link.receiver.receive() => frame?,
-                _ = self.ended.recv() => return Err(Error::Panicked),
+            let frame = match link.receiver.ready()? {
+                Some(frame) if bytes < GATHER_BYTES => frame,
+                ready => {
+                    bytes = 0;
+                    self.hand_over(&mut gathered, &answers).await?;
+                    match ready {
+                        Some(frame) => frame,
+                        None => tokio::select! {
+                            frame = link.receiver.receive() => frame?,
+                            _ = self.ended.recv() => return Err(Error::Panicked),
+                        },
+                    }
+                }
             };
             let message = FromPrimary::decode(frame.body())?;
+            if !matches!(message, FromPrimary::Operate(_)) {
+                self.hand_over(&mut gathered, &answers).await?;
+            }
             let sent = match message {
-                FromPrimary::Operate(operation) => self.order(Order::Operate(operation), &answers).await?,
+                FromPrimary::Operate(operation) => {
+                    bytes += frame.body().len();
+                    gathered.push(operation);
+                    true
+                }
                 FromPrimary::Commit { batch, position } => {
                     self.order(Order::Commit { batch, position }, &answers).await?
                 }
@@ -211,6 +235,16 @@ impl Crew {
             if !sent {
                 return Err(Error::Panicked);
             }
+        }
+    }
+
+    async fn hand_over(&self, gathered: &mut Vec<Operation>, answers: &Sender) -> Result<()> {
+        if gathered.is_empty() {
+            return Ok(());
+        }
+        match self.order(Order::Operate(std::mem::take(gathered)), answers).await? {
+            true => Ok(()),
+            false => Err(Error::Panicked),
         }
     }
 

@@ -4,9 +4,10 @@
 
 use crate::Result;
 use crate::commit::Job;
-use fulmar_model::{Entry, Hash, Node, Xattrs};
+use crate::nests::Nests;
+use fulmar_model::{Entry, Hash, Name, Node, RelPath, Stat, Xattrs};
 use fulmar_model::{HeldReason, Outcome, Seq};
-use fulmar_tree::{Metadata, Ownership, Stage, Staged};
+use fulmar_tree::{Metadata, Nest, Ownership, Stage, Staged, StagedFile, Tree};
 use fulmar_wire::{Content, Operation, Segment};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,8 +22,8 @@ const FINISHED_MAX: usize = 1024;
 
 /// What the stager is told.
 pub(crate) enum Order {
-    /// One operation of the batch under way.
-    Operate(Operation),
+    /// Operations of the batch under way.
+    Operate(Vec<Operation>),
     /// A large file is complete in the stage.
     Finished { stream: u64, staged: std::result::Result<(Staged, Hash), Outcome> },
     /// A large file will not be used.
@@ -35,6 +36,8 @@ pub(crate) enum Order {
 pub(crate) struct Prepared {
     pub(crate) operation: Operation,
     pub(crate) staged: Option<Staged>,
+    /// Of what is staged, as it is written down before it becomes visible.
+    pub(crate) stat: Option<Stat>,
     pub(crate) failed: Option<Outcome>,
 }
 
@@ -47,6 +50,7 @@ pub(crate) struct Batch {
 
 /// Owns the batch being gathered.
 pub(crate) struct Stager {
+    pub(crate) tree: Tree,
     pub(crate) stage: Arc<Stage>,
     pub(crate) ownership: Ownership,
     pub(crate) orders: Receiver<Order>,
@@ -57,14 +61,15 @@ impl Stager {
     /// Runs until the session or the committer is gone.
     pub(crate) fn run(mut self) -> Result<()> {
         let mut operations = Vec::new();
-        let mut finished = HashMap::new();
+        let (mut finished, mut nests) = (HashMap::new(), Nests::default());
         while let Some(order) = self.orders.blocking_recv() {
             match order {
-                Order::Operate(operation) => {
-                    if operations.len() >= BATCH_OPERATIONS_MAX {
+                Order::Operate(some) => {
+                    if operations.len() + some.len() > BATCH_OPERATIONS_MAX {
                         return Err(crate::Error::Protocol("a batch of too many operations"));
                     }
-                    operations.push(self.prepare(operation, &mut finished));
+                    let prepared = some.into_iter().map(|operation| self.prepare(operation, &mut finished, &mut nests));
+                    operations.extend(prepared);
                 }
                 Order::Finished { stream, staged } => {
                     if finished.len() >= FINISHED_MAX {
@@ -76,6 +81,7 @@ impl Stager {
                     finished.remove(&stream);
                 }
                 Order::Commit { batch, position } => {
+                    nests = Nests::default();
                     let operations = std::mem::take(&mut operations);
                     let batch = Batch { number: batch, position, operations };
                     if self.committer.send(Job::Batch(batch)).is_err() {
@@ -87,28 +93,41 @@ impl Stager {
         Ok(())
     }
 
-    fn prepare(&self, mut operation: Operation, finished: &mut Finished) -> Prepared {
-        let staged = self.stage(&operation, finished);
+    fn prepare(&self, mut operation: Operation, finished: &mut Finished, nests: &mut Nests) -> Prepared {
+        let staged = self.stage(&operation, finished, nests);
         if let Operation::Put { content, .. } = &mut operation {
-            // It is in the stage, or not wanted: memory holds no more than one operation's content.
+            // It is in the stage, or not wanted: memory holds no content of a batch.
             *content = Content::None;
         }
         match staged {
-            Ok(staged) => Prepared { operation, staged, failed: None },
-            Err(outcome) => Prepared { operation, staged: None, failed: Some(outcome) },
+            Ok(staged) => Prepared { operation, staged, stat: None, failed: None },
+            Err(outcome) => Prepared { operation, staged: None, stat: None, failed: Some(outcome) },
         }
     }
 
-    fn stage(&self, operation: &Operation, finished: &mut Finished) -> std::result::Result<Option<Staged>, Outcome> {
-        let Operation::Put { entry, xattrs, content, .. } = operation else { return Ok(None) };
+    fn stage(
+        &self,
+        operation: &Operation,
+        finished: &mut Finished,
+        nests: &mut Nests,
+    ) -> std::result::Result<Option<Staged>, Outcome> {
+        let Operation::Put { path, entry, xattrs, content } = operation else {
+            nests.heed(operation);
+            return Ok(None);
+        };
         let staged = match (&entry.node, content) {
-            (Node::File { size, .. }, Content::Inline(segments)) => self.write(*size, segments)?,
+            (Node::File { size, .. }, Content::Inline(segments)) => self.write(path, *size, segments, nests)?,
             (Node::File { .. }, Content::Stream(stream)) => finished.remove(stream).ok_or(Outcome::NeedContent)??,
             (Node::File { .. }, Content::None) => return Err(Outcome::NeedContent),
-            (Node::Symlink { target }, _) => (self.stage.symlink(target).map_err(|e| held(&e))?, NO_HASH),
-            (Node::Fifo | Node::CharDevice(_) | Node::BlockDevice(_), _) => (self.special(&entry.node)?, NO_HASH),
-            // A directory is made when its turn comes: most exist already.
-            (Node::Directory, _) => return Ok(None),
+            (Node::Symlink { target }, _) => {
+                (self.build(path, nests, |nest, name| nest.symlink(name, target), |s| s.symlink(target))?, NO_HASH)
+            }
+            (Node::Fifo | Node::CharDevice(_) | Node::BlockDevice(_), _) => {
+                (self.special(path, &entry.node, nests)?, NO_HASH)
+            }
+            // Most exist already.
+            (Node::Directory, _) if path.is_root() || !nests.is_missing(&self.tree, path) => return Ok(None),
+            (Node::Directory, _) => (self.build(path, nests, Nest::directory, Stage::directory)?, NO_HASH),
         };
         let (staged, hash) = staged;
         if entry.hash().is_some_and(|wanted| wanted != hash) {
@@ -116,25 +135,64 @@ impl Stager {
             return Err(Outcome::NeedContent);
         }
         staged.set_metadata(&metadata(entry, xattrs), self.ownership).map_err(|error| held_metadata(&error))?;
+        if entry.node == Node::Directory && self.may_fill(entry) {
+            nests.open(path.clone(), Nest::of(&staged).map_err(|error| held(&error))?);
+        }
         Ok(Some(staged))
     }
 
-    fn write(&self, size: u64, segments: &[Segment]) -> std::result::Result<(Staged, Hash), Outcome> {
-        let mut file = self.stage.file().map_err(|error| held(&error))?;
+    /// Whether its mode lets us write in a directory of ours.
+    fn may_fill(&self, entry: &Entry) -> bool {
+        self.ownership == Ownership::Keep || entry.mode & OWNER_MAY_FILL == OWNER_MAY_FILL
+    }
+
+    /// Builds something in the directory it belongs in where that is being built too, and apart where it is not.
+    fn build<T>(
+        &self,
+        path: &RelPath,
+        nests: &Nests,
+        within: impl Fn(&Nest, &Name) -> fulmar_tree::Result<T>,
+        apart: impl Fn(&Stage) -> fulmar_tree::Result<T>,
+    ) -> std::result::Result<T, Outcome> {
+        let built = match nests.site(path) {
+            Some((nest, name)) => match within(&nest, &name) {
+                // The second of this path in one batch.
+                Err(taken) if taken.errno() == EEXIST => apart(&self.stage),
+                done => done,
+            },
+            None => apart(&self.stage),
+        };
+        built.map_err(|error| held(&error))
+    }
+
+    fn write(
+        &self,
+        path: &RelPath,
+        size: u64,
+        segments: &[Segment],
+        nests: &Nests,
+    ) -> std::result::Result<(Staged, Hash), Outcome> {
+        let mut file: StagedFile = self.build(path, nests, Nest::file, Stage::file)?;
         for segment in segments {
             file.write_at(segment.offset, &segment.bytes).map_err(|error| held(&error))?;
         }
         file.finish(size).map_err(|error| held(&error))
     }
 
-    fn special(&self, node: &Node) -> std::result::Result<Staged, Outcome> {
+    fn special(&self, path: &RelPath, node: &Node, nests: &Nests) -> std::result::Result<Staged, Outcome> {
         let device = match node {
             Node::CharDevice(device) | Node::BlockDevice(device) => *device,
             _ => fulmar_model::Device::default(),
         };
-        self.stage.special(node.kind(), device).map_err(|error| held(&error))
+        let kind = node.kind();
+        self.build(path, nests, |nest, name| nest.special(name, kind, device), |stage| stage.special(kind, device))
     }
 }
+
+/// Write and search permission of a directory's owner.
+const OWNER_MAY_FILL: u16 = 0o300;
+
+const EEXIST: i32 = 17;
 
 type Finished = HashMap<u64, std::result::Result<(Staged, Hash), Outcome>>;
 

@@ -118,6 +118,43 @@ async fn what_a_batch_intended_and_did_not_do_leaves_the_records_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_built_and_needed_no_more_gives_its_entries_away() {
+    let place = tempfile::tempdir().expect("a directory");
+    let root = place.path().join("replica");
+    let (mut link, _) = visit(&root).await;
+    let twice = vec![directory("a", 10), directory("a/d", 11), directory("a", 10), fifo("a/x"), fifo("a/d/y")];
+    assert_eq!(committed(&mut link, 1, twice).await, (vec![], 0));
+    assert!(root.join("a/x").exists() && root.join("a/d/y").exists());
+    assert_eq!(root.join(".fulmar/stage").read_dir().expect("a stage").count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_at_a_path_and_replaced_in_one_batch_is_nobody_elses() {
+    let place = tempfile::tempdir().expect("a directory");
+    let root = place.path().join("replica");
+    let (mut link, _) = visit(&root).await;
+    let symlink = |target: &str, group| entry(Node::Symlink { target: target.as_bytes().into() }, group);
+    let put =
+        |at: &str, entry| Operation::Put { path: path(at), entry, xattrs: Xattrs::default(), content: Content::None };
+    let linked = Operation::Link {
+        path: path("a/two"),
+        target: path("a/one"),
+        entry: symlink("old", Some(5)),
+        xattrs: Xattrs::default(),
+    };
+    let operations = vec![
+        directory("a", 10),
+        put("a/one", symlink("old", Some(5))),
+        linked,
+        put("a/two", symlink("new", None)),
+        put("a/two", symlink("newer", None)),
+    ];
+    assert_eq!(committed(&mut link, 1, operations).await, (vec![], 0));
+    let target = |name: &str| std::fs::read_link(root.join("a").join(name)).expect("a symlink");
+    assert_eq!((target("one"), target("two")), ("old".into(), "newer".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_to_what_is_still_in_another_group_asks_for_content() {
     let place = tempfile::tempdir().expect("a directory");
     let (mut link, _) = visit(&place.path().join("replica")).await;

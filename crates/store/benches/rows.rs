@@ -10,7 +10,7 @@
 //! in turn. Times differ between machines and hours, the ratios less.
 
 use fulmar_model::{Hash, Kind, Name, Record, RelPath, Timestamp};
-use fulmar_store::{Catalog, CatalogReader, ReplicaStore, Sync};
+use fulmar_store::{Catalog, CatalogReader, ReplicaStore};
 use rusqlite::{Connection, params};
 use std::hint::black_box;
 use std::path::Path;
@@ -137,7 +137,7 @@ fn measure(tree: Tree) -> Vec<(&'static str, f64, f64)> {
 
     let mut old = First::create(&at("old.db"));
     let old_write = timed(|| old.write(&rows));
-    let (mut now, _) = Catalog::open(&at("now.db"), Sync::Normal).expect("open");
+    let (mut now, _) = Catalog::open(&at("now.db")).expect("open");
     let now_write = timed(|| {
         now.begin().expect("begin");
         rows.iter().for_each(|(path, record)| now.put(path, record).expect("put"));

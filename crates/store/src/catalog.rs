@@ -10,13 +10,12 @@
 
 use crate::column::{self, bits, record_columns};
 use crate::error::{At, Error, Result};
-use crate::open::{self, Opened, Sync};
+use crate::open::{self, Opened};
 use crate::reader::{CatalogReader, row_dir};
 use crate::record::{self, Columns, Searched};
 use crate::schema::{self, Layout};
 use fulmar_model::{Kind, Record, RelPath, Timestamp};
 use rusqlite::{Connection, params};
-use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -44,8 +43,8 @@ impl Deref for Catalog {
 
 impl Catalog {
     /// Opens or creates catalog.db at `path`.
-    pub fn open(path: &Path, sync: Sync) -> Result<(Self, Opened)> {
-        Self::open_as(path, sync, &schema::CATALOG)
+    pub fn open(path: &Path) -> Result<(Self, Opened)> {
+        Self::open_as(path, &schema::CATALOG)
     }
 
     /// A catalog that ends with the process and has no second reader.
@@ -53,8 +52,8 @@ impl Catalog {
         Self::in_memory_as(&schema::CATALOG)
     }
 
-    pub(crate) fn open_as(path: &Path, sync: Sync, layout: &Layout) -> Result<(Self, Opened)> {
-        let (connection, opened) = open::open(path, layout, sync, &|_| Ok(()))?;
+    pub(crate) fn open_as(path: &Path, layout: &Layout) -> Result<(Self, Opened)> {
+        let (connection, opened) = open::open(path, layout, &|_| Ok(()))?;
         let reader = CatalogReader::of_writer(connection, path.to_owned());
         Ok((Self { reader, searched: layout.searched, begun: false, in_memory: false }, opened))
     }
@@ -184,15 +183,6 @@ impl Catalog {
     /// Writes the log into the file and cuts the log; for idle moments.
     pub fn checkpoint(&mut self) -> Result<()> {
         open::checkpoint(&self.connection).at(&self.path)
-    }
-
-    /// The write-ahead log; `None` where nothing is ever on disk.
-    pub(crate) fn open_log(&self) -> Result<Option<File>> {
-        if self.in_memory {
-            return Ok(None);
-        }
-        let path = open::with_suffix(&self.path, "-wal");
-        File::open(&path).map(Some).map_err(|source| Error::Flush { path, source })
     }
 
     /// Whether `begin` was called and neither `commit` nor `rollback` since.

@@ -1,5 +1,5 @@
 //! The durable state of a tree, in reading order: how a file is opened and what is done with a damaged one (`open`,
-//! `schema`, `layout_2`), the queue of changes (`queue`), who has seen them (`cursor`) and what was passed over
+//! `schema`, `layout_2`) and when it is synced (`log`), the queue of changes (`queue`), who has seen them (`cursor`) and what was passed over
 //! (`outstanding`), what is remembered of each path (`catalog`, `reader`, `rows`, `record`), and what a replica keeps
 //! besides (`replica`).
 //!
@@ -17,6 +17,7 @@ mod cursor;
 mod directories;
 mod error;
 mod layout_2;
+mod log;
 mod open;
 mod outstanding;
 mod queue;
@@ -29,7 +30,7 @@ mod schema;
 pub use catalog::Catalog;
 pub use cursor::{Ack, ReplicaRow};
 pub use error::{Error, Result};
-pub use open::{Opened, Rebuilt, Sync, set_aside};
+pub use open::{Opened, Rebuilt, set_aside};
 pub use outstanding::{Outstanding, OutstandingCount, Unfinished, Waiting, Work};
 pub use queue::{Backlog, NewChange, Queue};
 pub use reader::CatalogReader;

@@ -41,15 +41,6 @@ pub enum Rebuilt {
     Empty,
 }
 
-/// When a commit is on disk (`PRAGMA synchronous`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sync {
-    /// At the next checkpoint: a power cut may lose the last commits, never the file.
-    Normal,
-    /// When the commit returns.
-    Full,
-}
-
 /// Longer than a checkpoint by another connection of ours takes to get out of the way, shorter than anyone waits.
 const BUSY: Duration = Duration::from_millis(500);
 
@@ -60,14 +51,14 @@ const JOURNAL_BYTES_MAX: i64 = 64 << 20;
 pub(crate) type Seed<'a> = &'a dyn Fn(&Connection) -> rusqlite::Result<()>;
 
 /// Opens or creates the file. A damaged or foreign one is set aside and replaced.
-pub(crate) fn open(path: &Path, layout: &Layout, sync: Sync, seed: Seed<'_>) -> Result<(Connection, Opened)> {
-    let error = match attempt(path, layout, sync, seed) {
+pub(crate) fn open(path: &Path, layout: &Layout, seed: Seed<'_>) -> Result<(Connection, Opened)> {
+    let error = match attempt(path, layout, seed) {
         Err(error) if error.is_damage() => error,
         other => return other,
     };
     let aside = set_aside(path)?;
     tracing::warn!(path = %path.display(), aside = %aside.display(), error = &error as &dyn std::error::Error, "database rebuilt");
-    let (connection, _) = attempt(path, layout, sync, seed)?;
+    let (connection, _) = attempt(path, layout, seed)?;
     let reason = match error {
         Error::WrongApplication { .. } => Rebuilt::WrongApplication,
         _ => Rebuilt::Damaged,
@@ -115,7 +106,7 @@ pub fn set_aside(path: &Path) -> Result<PathBuf> {
     Ok(aside)
 }
 
-fn attempt(path: &Path, layout: &Layout, sync: Sync, seed: Seed<'_>) -> Result<(Connection, Opened)> {
+fn attempt(path: &Path, layout: &Layout, seed: Seed<'_>) -> Result<(Connection, Opened)> {
     let there = probe(path, layout)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).at(path)?;
@@ -128,11 +119,8 @@ fn attempt(path: &Path, layout: &Layout, sync: Sync, seed: Seed<'_>) -> Result<(
     if mode != "wal" {
         tracing::warn!(path = %path.display(), mode, "no write-ahead log here: readers will wait for writers");
     }
-    let level = match sync {
-        Sync::Normal => "NORMAL",
-        Sync::Full => "FULL",
-    };
-    connection.pragma_update(None, "synchronous", level).at(path)?;
+    // A power cut may take the last commits away, never the file. Who needs a commit on disk flushes the log.
+    connection.pragma_update(None, "synchronous", "NORMAL").at(path)?;
     let is_old = found > 0 && found < layout.version();
     if is_old {
         // Ten million rows take a minute.

@@ -11,7 +11,8 @@
 
 use crate::column::{self, clamp, limit};
 use crate::error::{At, Result};
-use crate::open::{self, Opened, Sync};
+use crate::log::Log;
+use crate::open::{self, Opened};
 use crate::schema;
 use fulmar_model::{Change, QueueId, RelPath, Scope, Seq};
 use rusqlite::types::Type;
@@ -42,6 +43,7 @@ pub struct Backlog {
 pub struct Queue {
     pub(crate) connection: Connection,
     pub(crate) path: PathBuf,
+    pub(crate) log: Log,
     id: QueueId,
     head: Seq,
     last: Seq,
@@ -51,13 +53,13 @@ impl Queue {
     /// Opens queue.db at `path`; `fresh` becomes its identity if it has to be created or rebuilt. Every remaining row is
     /// ahead of the planner.
     pub fn open(path: &Path, fresh: QueueId) -> Result<(Self, Opened)> {
-        let (connection, opened) = open::open(path, &schema::QUEUE, Sync::Full, &|new| seed(new, fresh))?;
-        match Self::load(connection, path) {
+        let (connection, opened) = open::open(path, &schema::QUEUE, &|new| seed(new, fresh))?;
+        match Self::load(connection, path, Log::beside()) {
             Err(error) if error.is_damage() && opened == Opened::Existing => {
                 tracing::warn!(path = %path.display(), "state of the queue is unreadable");
                 open::set_aside(path)?;
-                let (connection, _) = open::open(path, &schema::QUEUE, Sync::Full, &|new| seed(new, fresh))?;
-                Ok((Self::load(connection, path)?, Opened::Rebuilt { reason: open::Rebuilt::Damaged }))
+                let (connection, _) = open::open(path, &schema::QUEUE, &|new| seed(new, fresh))?;
+                Ok((Self::load(connection, path, Log::beside())?, Opened::Rebuilt { reason: open::Rebuilt::Damaged }))
             }
             queue => Ok((queue?, opened)),
         }
@@ -66,10 +68,10 @@ impl Queue {
     /// A queue that ends with the process.
     pub fn in_memory(fresh: QueueId) -> Result<Self> {
         let connection = open::in_memory(&schema::QUEUE, &|new| seed(new, fresh))?;
-        Self::load(connection, Path::new(":memory:"))
+        Self::load(connection, Path::new(":memory:"), Log::nowhere())
     }
 
-    fn load(connection: Connection, path: &Path) -> Result<Self> {
+    fn load(connection: Connection, path: &Path, log: Log) -> Result<Self> {
         let (id, last) = connection
             .query_row("SELECT queue, last FROM state", [], |row| Ok((column::id(row, 0)?, column::seq(row, 1)?)))
             .at(path)?;
@@ -79,7 +81,7 @@ impl Queue {
             // Positions would be given twice.
             return Err(column::bad(1, Type::Integer)).at(path);
         }
-        Ok(Self { connection, path: path.to_owned(), id: QueueId(id), head: Seq(0), last })
+        Ok(Self { connection, path: path.to_owned(), log, id: QueueId(id), head: Seq(0), last })
     }
 
     /// Which life of the queue this is.
@@ -213,7 +215,19 @@ impl Queue {
         body(&self.connection).at(&self.path)
     }
 
+    /// A transaction that is durable when this returns.
     pub(crate) fn write<T>(&mut self, body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        let value = self.write_unsynced(body)?;
+        self.log.flush(&self.path)?;
+        Ok(value)
+    }
+
+    /// A transaction that is durable with the next one that is synced: a power cut may take it away, and what it says must
+    /// be found again then.
+    pub(crate) fn write_unsynced<T>(
+        &mut self,
+        body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
         let Self { connection, path, .. } = self;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).at(path)?;
         let value = body(&transaction).at(path)?;

@@ -9,12 +9,12 @@
 use crate::catalog::Catalog;
 use crate::column::{self, bits, clamp, limit, unbits};
 use crate::error::{Error, Result};
-use crate::open::{Opened, Sync};
+use crate::log::Log;
+use crate::open::Opened;
 use crate::record::{self, Columns};
 use crate::schema;
 use fulmar_model::{QueueId, Record, RelPath, Seq};
 use rusqlite::{OptionalExtension, params};
-use std::fs::File;
 use std::path::Path;
 
 /// What is about to be visible at a path.
@@ -46,20 +46,19 @@ pub struct Quarantined {
 /// The store of one replica: store.db in its private directory.
 pub struct ReplicaStore {
     catalog: Catalog,
-    /// The write-ahead log, once it was synced; it stays the same file as long as the store is open.
-    log: Option<File>,
+    log: Log,
 }
 
 impl ReplicaStore {
     /// Opens or creates the file.
     pub fn open(path: &Path) -> Result<(Self, Opened)> {
-        let (catalog, opened) = Catalog::open_as(path, Sync::Normal, &schema::REPLICA)?;
-        Ok((Self { catalog, log: None }, opened))
+        let (catalog, opened) = Catalog::open_as(path, &schema::REPLICA)?;
+        Ok((Self { catalog, log: Log::beside() }, opened))
     }
 
     /// A store that ends with the process.
     pub fn in_memory() -> Result<Self> {
-        Ok(Self { catalog: Catalog::in_memory_as(&schema::REPLICA)?, log: None })
+        Ok(Self { catalog: Catalog::in_memory_as(&schema::REPLICA)?, log: Log::nowhere() })
     }
 
     /// What was applied at each path.
@@ -118,15 +117,7 @@ impl ReplicaStore {
 
     /// Makes every commit so far durable.
     pub fn flush(&mut self) -> Result<()> {
-        let Self { catalog, log } = self;
-        let file = match log {
-            Some(file) => file,
-            None => match catalog.open_log()? {
-                Some(file) => log.insert(file),
-                None => return Ok(()),
-            },
-        };
-        file.sync_data().map_err(|source| Error::Flush { path: catalog.path.clone(), source })
+        self.log.flush(&self.catalog.path)
     }
 
     /// Notes what is about to become visible, as a transaction of its own.

@@ -118,12 +118,16 @@ impl Dir {
         if (found.inode, found.kind) != (now.inode, now.kind) {
             return Err(Error::Replaced { path });
         }
-        metadata::apply(sys::Handle::Place(handle.as_fd()), &path, wanted, ownership)
+        metadata::apply(sys::Handle::Place(handle.as_fd()), &path, found, wanted, ownership)
     }
 
-    /// The same for the directory itself.
-    pub fn set_metadata_self(&self, wanted: &Metadata, ownership: Ownership) -> Result<()> {
-        metadata::apply(sys::Handle::Open(self.fd.as_fd()), &self.path, wanted, ownership)
+    /// The same for the directory itself. Fails with `Replaced` when it is not the one that `now` describes.
+    pub fn set_metadata_self(&self, now: &Stat, wanted: &Metadata, ownership: Ownership) -> Result<()> {
+        let found = self.stat_self()?;
+        if (found.inode, found.kind) != (now.inode, now.kind) {
+            return Err(Error::Replaced { path: self.path.clone() });
+        }
+        metadata::apply(sys::Handle::Open(self.fd.as_fd()), &self.path, found, wanted, ownership)
     }
 
     /// Removes a name; a directory must be empty. That it is gone already is fine.

@@ -1,7 +1,7 @@
 //! The only crate that touches replicated files, in reading order: the opened root (`root`), one directory of it (`dir`,
-//! its names in `list` and `part`), a whole subtree (`walk`, `remove`), what is read (`reader`, `xattr`), what is written
-//! (`private`, `stage`, `staged`, `metadata`), and what surrounds it (`lock`, `clock`, `hash`, `fingerprint`, `error`, `sys`). `audit` reads
-//! all of a tree for a comparison.
+//! its names in `list` and `part`; several kept open in `handles`), a whole subtree (`walk`, `remove`), what is read
+//! (`reader`, `xattr`), what is written (`private`, `stage`, `nest`, `staged`, `outflow`, `metadata`), and what surrounds it (`lock`,
+//! `clock`, `hash`, `fingerprint`, `error`, `sys`). `audit` reads all of a tree for a comparison.
 //!
 //! Invariants: every access starts at a held directory handle and names one component, or a relative path that the
 //! kernel resolves beneath that handle without following symlinks (`openat2`) and without crossing a mount point. No
@@ -13,10 +13,13 @@ mod clock;
 mod dir;
 mod error;
 mod fingerprint;
+mod handles;
 mod hash;
 mod list;
 mod lock;
 mod metadata;
+mod nest;
+mod outflow;
 mod part;
 mod partial;
 mod private;
@@ -33,10 +36,12 @@ pub use clock::Clock;
 pub use dir::{Dir, Replace};
 pub use error::{Error, Result};
 pub use fingerprint::{DIRECTORIES_MAX, Fingerprint, Printed, fingerprint_of};
+pub use handles::Handles;
 pub use hash::{hash_bytes, zeros};
 pub use list::Names;
 pub use lock::{Lock, lock_file};
 pub use metadata::{Metadata, Ownership};
+pub use nest::Nest;
 pub use part::{NAMES_PER_PART, Part};
 pub use partial::Partials;
 pub use private::Private;

@@ -36,9 +36,14 @@ pub enum Ownership {
 
 pub(crate) const OWNER_MAY_WRITE: u16 = 0o200;
 
-/// Makes the inode behind `handle` have the metadata wanted.
-pub(crate) fn apply(handle: Handle<'_>, path: &RelPath, wanted: &Metadata, ownership: Ownership) -> Result<()> {
-    let mut now = sys::stat_handle(handle.fd(), path)?;
+/// Makes the inode behind `handle`, which is `now` at this moment, have the metadata wanted.
+pub(crate) fn apply(
+    handle: Handle<'_>,
+    path: &RelPath,
+    mut now: Stat,
+    wanted: &Metadata,
+    ownership: Ownership,
+) -> Result<()> {
     if ownership == Ownership::Keep && (now.uid, now.gid) != (wanted.uid, wanted.gid) {
         set_owner(handle, path, wanted)?;
         now = sys::stat_handle(handle.fd(), path)?;

@@ -24,42 +24,22 @@ impl Stage {
 
     /// An empty file, for its owner alone.
     pub fn file(&self) -> Result<StagedFile> {
-        let name = self.next_name();
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let fd = sys::create(self.dir.fd.as_fd(), name.as_bytes(), flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|source| Error::Create { path: self.dir.at(&name), source })?;
-        Ok(StagedFile::new(Staged::new(self.dir.clone(), name, fd, Made::File), ContentHasher::default()))
+        Site(&self.dir, self.next_name()).file()
     }
 
     /// An empty directory, for its owner alone.
     pub fn directory(&self) -> Result<Staged> {
-        let name = self.next_name();
-        self.dir.make_dir(&name, 0o700)?;
-        self.open(name, sys::DIRECTORY, Made::Directory)
+        Site(&self.dir, self.next_name()).directory()
     }
 
     /// A symlink to `target`.
     pub fn symlink(&self, target: &[u8]) -> Result<Staged> {
-        let name = self.next_name();
-        rustix::fs::symlinkat(target, &self.dir.fd, name.as_bytes())
-            .map_err(|source| Error::Create { path: self.dir.at(&name), source })?;
-        self.open(name, sys::PLACE, Made::Node)
+        Site(&self.dir, self.next_name()).symlink(target)
     }
 
     /// A FIFO (`node` is ignored) or a device node.
     pub fn special(&self, kind: Kind, node: Device) -> Result<Staged> {
-        let name = self.next_name();
-        let (file_type, node) = match kind {
-            Kind::Fifo => (FileType::Fifo, 0),
-            Kind::CharDevice => (FileType::CharacterDevice, rustix::fs::makedev(node.major, node.minor)),
-            Kind::BlockDevice => (FileType::BlockDevice, rustix::fs::makedev(node.major, node.minor)),
-            Kind::File | Kind::Directory | Kind::Symlink | Kind::Socket => {
-                return Err(Error::NotSpecial { path: self.dir.at(&name), kind });
-            }
-        };
-        rustix::fs::mknodat(&self.dir.fd, name.as_bytes(), file_type, Mode::RUSR | Mode::WUSR, node)
-            .map_err(|source| Error::Create { path: self.dir.at(&name), source })?;
-        self.open(name, sys::PLACE, Made::Node)
+        Site(&self.dir, self.next_name()).special(kind, node)
     }
 
     /// Another name for the inode of `name` in `dir`, a symlink not followed. RACE: the name may have become another inode
@@ -67,16 +47,56 @@ impl Stage {
     pub fn link(&self, dir: &Dir, name: &Name) -> Result<Staged> {
         let new = self.next_name();
         dir.link_to(name, &self.dir, &new)?;
-        self.open(new, sys::PLACE, Made::Link)
-    }
-
-    fn open(&self, name: Name, flags: OFlags, made: Made) -> Result<Staged> {
-        let fd = sys::open(self.dir.fd.as_fd(), name.as_bytes(), flags).map_err(error::open(self.dir.at(&name)))?;
-        Ok(Staged::new(self.dir.clone(), name, fd, made))
+        Site(&self.dir, new).open(sys::PLACE, Made::Link)
     }
 
     fn next_name(&self) -> Name {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Name::parse(number.to_string().as_bytes()).expect("digits are a name")
+    }
+}
+
+/// A name that is free, and the directory it is in.
+pub(crate) struct Site<'a>(pub(crate) &'a Arc<Dir>, pub(crate) Name);
+
+impl Site<'_> {
+    pub(crate) fn file(self) -> Result<StagedFile> {
+        let Self(dir, name) = self;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let fd = sys::create(dir.fd.as_fd(), name.as_bytes(), flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|source| Error::Create { path: dir.at(&name), source })?;
+        Ok(StagedFile::new(Staged::new(dir.clone(), name, fd, Made::File), ContentHasher::default()))
+    }
+
+    pub(crate) fn directory(self) -> Result<Staged> {
+        self.0.make_dir(&self.1, 0o700)?;
+        self.open(sys::DIRECTORY, Made::Directory)
+    }
+
+    pub(crate) fn symlink(self, target: &[u8]) -> Result<Staged> {
+        rustix::fs::symlinkat(target, &self.0.fd, self.1.as_bytes())
+            .map_err(|source| Error::Create { path: self.0.at(&self.1), source })?;
+        self.open(sys::PLACE, Made::Node)
+    }
+
+    pub(crate) fn special(self, kind: Kind, node: Device) -> Result<Staged> {
+        let Self(dir, name) = &self;
+        let (file_type, node) = match kind {
+            Kind::Fifo => (FileType::Fifo, 0),
+            Kind::CharDevice => (FileType::CharacterDevice, rustix::fs::makedev(node.major, node.minor)),
+            Kind::BlockDevice => (FileType::BlockDevice, rustix::fs::makedev(node.major, node.minor)),
+            Kind::File | Kind::Directory | Kind::Symlink | Kind::Socket => {
+                return Err(Error::NotSpecial { path: dir.at(name), kind });
+            }
+        };
+        rustix::fs::mknodat(&dir.fd, name.as_bytes(), file_type, Mode::RUSR | Mode::WUSR, node)
+            .map_err(|source| Error::Create { path: dir.at(name), source })?;
+        self.open(sys::PLACE, Made::Node)
+    }
+
+    fn open(self, flags: OFlags, made: Made) -> Result<Staged> {
+        let Self(dir, name) = self;
+        let fd = sys::open(dir.fd.as_fd(), name.as_bytes(), flags).map_err(error::open(dir.at(&name)))?;
+        Ok(Staged::new(dir.clone(), name, fd, made))
     }
 }

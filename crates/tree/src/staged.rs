@@ -2,6 +2,7 @@
 
 use crate::hash::ContentHasher;
 use crate::metadata::OWNER_MAY_WRITE;
+use crate::outflow::Outflow;
 use crate::partial::{leave, left_name};
 use crate::{Dir, Error, Metadata, Ownership, Reader, Replace, Result, metadata, sys};
 use fulmar_model::{Hash, Kind, Name, RelPath, Stat};
@@ -38,8 +39,12 @@ impl Staged {
         Self { stage, name, fd, made, present: true }
     }
 
-    fn path(&self) -> RelPath {
+    pub(crate) fn path(&self) -> RelPath {
         self.stage.at(&self.name)
+    }
+
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
     }
 
     fn handle(&self) -> sys::Handle<'_> {
@@ -51,7 +56,7 @@ impl Staged {
 
     /// Gives it its final metadata.
     pub fn set_metadata(&self, wanted: &Metadata, ownership: Ownership) -> Result<()> {
-        metadata::apply(self.handle(), &self.path(), wanted, ownership)
+        metadata::apply(self.handle(), &self.path(), self.stat()?, wanted, ownership)
     }
 
     /// Looks at it, by the handle held: after publishing it would be the published thing.
@@ -59,15 +64,29 @@ impl Staged {
         sys::stat_handle(self.fd.as_fd(), &self.path())
     }
 
-    /// Makes a file's content and metadata durable. Symlinks and special files become durable with the directory they
-    /// are published in; the content of a link was made durable when it was written.
-    pub fn sync(&self) -> Result<()> {
-        match self.made {
-            Made::File | Made::Partial | Made::Directory => {
-                rustix::fs::fsync(&self.fd).map_err(|source| Error::Sync { path: self.path(), source })
-            }
-            Made::Node | Made::Link => Ok(()),
+    /// Whether there is something to be made durable before it is published. Symlinks and special files become durable with
+    /// the directory they are published in, a directory when it is synced itself; the content of a link was made durable when
+    /// it was written.
+    pub fn needs_sync(&self) -> bool {
+        matches!(self.made, Made::File | Made::Partial)
+    }
+
+    /// Begins to write out a file's content. Where several are to be synced, the first sync then finds places for the content of
+    /// all of them in the journal, and commits it once.
+    pub fn write_out(&self) -> Result<()> {
+        if !self.needs_sync() {
+            return Ok(());
         }
+        sys::write_out(self.fd.as_fd(), 0..u64::MAX, sys::WriteOut::Begin)
+            .map_err(|source| Error::Sync { path: self.path(), source })
+    }
+
+    /// Makes a file's content and metadata durable.
+    pub fn sync(&self) -> Result<()> {
+        if !self.needs_sync() {
+            return Ok(());
+        }
+        rustix::fs::fsync(&self.fd).map_err(|source| Error::Sync { path: self.path(), source })
     }
 
     /// Makes it visible as `name` in `dir`, replacing what is there.
@@ -78,6 +97,11 @@ impl Staged {
     /// Makes it visible as `name` in `dir`; fails with EEXIST when something is there.
     pub fn publish_new(self, dir: &Dir, name: &Name) -> Result<()> {
         self.rename(dir, name, Replace::No)
+    }
+
+    /// It was built under its final name, in a directory that is visible by now: it stays where it is.
+    pub fn settle(mut self) {
+        self.present = false;
     }
 
     /// Swaps it with what is at `name` in `dir`, in one step: for a directory that takes a file's place, or the reverse. What
@@ -144,12 +168,13 @@ const COPY_BYTES: usize = 1 << 20;
 pub struct StagedFile {
     staged: Staged,
     hasher: ContentHasher,
+    outflow: Outflow,
     written: u64,
 }
 
 impl StagedFile {
     pub(crate) fn new(staged: Staged, hasher: ContentHasher) -> Self {
-        Self { staged, hasher, written: 0 }
+        Self { staged, hasher, outflow: Outflow::default(), written: 0 }
     }
 
     /// Writes bytes at `offset`, which must not lie before the end of what was written. What is left out is a hole.
@@ -167,6 +192,7 @@ impl StagedFile {
             self.hasher.zeros(skipped);
             self.hasher.update(bytes);
             self.written = at;
+            self.flow_out()?;
         }
         Ok(())
     }
@@ -223,6 +249,7 @@ impl StagedFile {
         }
         self.hasher.update(buffer.get(..count).unwrap_or_default());
         self.written = to.saturating_add(count as u64);
+        self.flow_out()?;
         Ok(count)
     }
 
@@ -245,6 +272,14 @@ impl StagedFile {
         }
         let hash = self.hasher.finish();
         Ok((self.staged, hash))
+    }
+
+    fn flow_out(&mut self) -> Result<()> {
+        let Some(due) = self.outflow.advance(self.written) else { return Ok(()) };
+        // An error of the disk that is met here is not told again by fsync.
+        sys::write_out(self.staged.fd.as_fd(), due.wait, sys::WriteOut::Wait)
+            .and_then(|()| sys::write_out(self.staged.fd.as_fd(), due.begin, sys::WriteOut::Begin))
+            .map_err(|source| Error::Write { path: self.staged.path(), source })
     }
 
     fn skipped(&self, offset: u64) -> Result<u64> {

@@ -4,6 +4,7 @@ use crate::{Error, Result};
 use fulmar_model::{Device, Kind, RelPath, RootId, Stat, Timestamp};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp, openat2};
 use rustix::io::Errno;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// `openat2` answers EAGAIN when a rename or mount anywhere on the host raced with it; this often in a row is no race.
@@ -40,6 +41,40 @@ pub(crate) fn create(
         }
     }
     Err(Errno::AGAIN)
+}
+
+/// What is asked of the kernel about dirty pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WriteOut {
+    /// To begin with them.
+    Begin,
+    /// To be done with them.
+    Wait,
+}
+
+/// Writes out a range, which may end behind the file; an empty one is nothing, though the kernel would take its length for "all".
+/// Where the call is not to be had, nothing is written out, and nothing is lost by that.
+pub(crate) fn write_out(file: BorrowedFd<'_>, range: Range<u64>, what: WriteOut) -> std::result::Result<(), Errno> {
+    let flags = match what {
+        WriteOut::Begin => libc::SYNC_FILE_RANGE_WRITE,
+        WriteOut::Wait => {
+            libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER
+        }
+    };
+    let [start, end] = [range.start, range.end].map(|at| i64::try_from(at).unwrap_or(i64::MAX));
+    if start >= end {
+        return Ok(());
+    }
+    #[expect(unsafe_code, reason = "rustix does not carry this call")]
+    // SAFETY: takes no pointers; the descriptor is borrowed for the whole call.
+    let done = unsafe { libc::sync_file_range(file.as_raw_fd(), start, end - start, flags) };
+    if done == 0 {
+        return Ok(());
+    }
+    match Errno::from_io_error(&std::io::Error::last_os_error()) {
+        Some(disk @ (Errno::IO | Errno::NOSPC | Errno::DQUOT)) => Err(disk),
+        _ => Ok(()),
+    }
 }
 
 /// Looks at `name` in `dir`, not following a symlink. Without a name, at the handle itself.

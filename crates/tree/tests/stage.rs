@@ -2,8 +2,8 @@
 
 mod support;
 
-use fulmar_model::Kind;
-use fulmar_tree::{Error, Metadata, Ownership, Private, Replace, lock_file};
+use fulmar_model::{Device, Kind};
+use fulmar_tree::{Error, Metadata, Nest, Ownership, Private, Replace, lock_file};
 use rustix::io::Errno;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use support::{Fixture, everything, is_root, long_ago, metadata_of, name, stat_of, unprivileged};
@@ -54,6 +54,33 @@ fn what_is_not_published_disappears() {
     assert_eq!(refused.expect_err("not empty").errno(), Errno::NOTEMPTY.raw_os_error());
     assert_eq!(leftovers(&fixture), [""; 0]);
     assert_eq!(std::fs::read(fixture.path("taken")).expect("content"), b"kept");
+}
+
+#[test]
+fn a_directory_built_with_what_is_in_it_appears_whole_and_keeps_only_what_was_settled() {
+    let fixture = Fixture::new();
+    let stage = private(&fixture).stage().expect("a stage");
+    let outer = stage.directory().expect("a directory");
+    let nest = Nest::of(&outer).expect("its inside");
+    let (stays, _) = nest.file(&name("stays")).and_then(|file| file.finish(0)).expect("a file");
+    let (moves, _) = nest.file(&name("moves")).and_then(|file| file.finish(0)).expect("a file");
+    let goes = nest.symlink(&name("goes"), b"x").expect("a symlink");
+    let inner = nest.directory(&name("inner")).expect("a directory");
+    let deep =
+        Nest::of(&inner).and_then(|nest| nest.special(&name("fifo"), Kind::Fifo, Device::default())).expect("a FIFO");
+    let taken = nest.file(&name("stays")).expect_err("it is taken");
+    assert_eq!(taken.errno(), Errno::EXIST.raw_os_error());
+    assert!(!fixture.path("outer").exists());
+    outer.publish_new(fixture.root(), &name("outer")).expect("published");
+    assert_eq!(everything(&fixture.path("outer")), ["goes", "inner", "inner/fifo", "moves", "stays"]);
+    for staged in [stays, inner, deep] {
+        staged.settle();
+    }
+    moves.publish_new(fixture.root(), &name("moved")).expect("published elsewhere");
+    drop(goes);
+    assert_eq!(everything(&fixture.path("outer")), ["inner", "inner/fifo", "stays"]);
+    assert!(fixture.path("moved").exists());
+    assert_eq!(leftovers(&fixture), [""; 0]);
 }
 
 #[test]

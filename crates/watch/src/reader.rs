@@ -4,7 +4,7 @@ use crate::kernel::{Buffer, Drained};
 use crate::lookout::Lookout;
 use crate::outbox::Stop;
 use crate::{Event, RootGone};
-use fulmar_model::RelPath;
+use fulmar_model::{Cadence, RelPath};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -18,6 +18,10 @@ const HALF_WAIT: Duration = Duration::from_millis(2);
 const ROOT_CHECK: Duration = Duration::from_secs(1);
 /// Buffers read before requests and deadlines are looked at.
 const READS_MAX: u32 = 16;
+/// Distance of turns under load: what happens meanwhile is read together, and costs one wake-up instead of one an event.
+pub(crate) const TURNS: Duration = Duration::from_millis(4);
+/// Turns that need no distance after a quiet moment: one file that is written and renamed may take as many.
+pub(crate) const TURNS_AT_ONCE: u32 = 4;
 /// Rounds in which a flush waits for what is on its way; a directory that cannot be reached in as many is polled.
 const FLUSH_ROUNDS_MAX: u32 = 8;
 
@@ -42,6 +46,8 @@ pub(crate) struct Thread {
     /// Directories to be looked for behind what happened before.
     pub looks: Vec<RelPath>,
     pub root_checked: Instant,
+    /// Of the turns that find events.
+    pub cadence: Cadence,
 }
 
 impl Thread {
@@ -94,14 +100,20 @@ impl Thread {
         }
     }
 
-    /// Waits for an event, a request or a deadline.
+    /// Waits for an event, a request or a deadline; under load for a request or the next turn before.
     fn wait(&self, now: Instant) -> Result<(), Stop> {
+        let pause = self.cadence.wait(now);
+        if !pause.is_zero() {
+            wait_for(&mut [PollFd::new(&self.wake, PollFlags::IN)], pause);
+        }
         let next =
             self.lookout.deadline(now).map_or(ROOT_CHECK, |due| due.saturating_duration_since(now).min(ROOT_CHECK));
         let next = if self.lookout.is_unsettled() { next.min(HALF_WAIT) } else { next };
         let kernel = self.lookout.kernel.as_fd();
-        wait_for(&mut [PollFd::new(&kernel, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)], next);
-        self.quiet_down()
+        let mut fds = [PollFd::new(&kernel, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        wait_for(&mut fds, next);
+        let [_, wake] = &fds;
+        if wake.revents().is_empty() { Ok(()) } else { self.quiet_down() }
     }
 
     /// Takes the wake-up back; ends if that is what it was for.
@@ -113,7 +125,7 @@ impl Thread {
 
     /// Reads until the queue is empty; gives up after a bounded amount, but not before `goal` bytes.
     fn read(&mut self, goal: u64) -> Result<(), Stop> {
-        let Self { lookout, buffer, .. } = self;
+        let Self { lookout, buffer, cadence, .. } = self;
         let kernel = Arc::clone(&lookout.kernel);
         let (mut done, mut reads) = (0, 0);
         while done < goal || reads < READS_MAX {
@@ -124,6 +136,9 @@ impl Thread {
                 Drained::Some { bytes } => done += bytes,
             }
             reads += 1;
+        }
+        if reads > 0 {
+            cadence.take(Instant::now());
         }
         Ok(())
     }

@@ -35,6 +35,7 @@ fn bench(root: &Path) -> Bench {
         tokens: Vec::new(),
         looks: Vec::new(),
         root_checked: Instant::now(),
+        cadence: Cadence::new(TURNS, TURNS_AT_ONCE, Instant::now()),
     };
     Bench { thread, requests, events }
 }

@@ -4,11 +4,11 @@ use crate::coverage::{Coverage, Meter};
 use crate::kernel::{Buffer, Kernel, is_remote};
 use crate::lookout::Lookout;
 use crate::outbox::{Outbox, Stop};
-use crate::reader::{Request, Thread};
+use crate::reader::{Request, TURNS, TURNS_AT_ONCE, Thread};
 use crate::root::Root;
 use crate::walk::Job;
 use crate::{Error, Event, RescanReason};
-use fulmar_model::{Filter, RelPath};
+use fulmar_model::{Cadence, Filter, RelPath};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -76,6 +76,7 @@ impl Watcher {
             tokens: Vec::new(),
             looks: Vec::new(),
             root_checked: Instant::now(),
+            cadence: Cadence::new(TURNS, TURNS_AT_ONCE, Instant::now()),
         };
         let thread = thread::Builder::new().name("watch".into()).spawn(move || thread.run()).map_err(Error::Thread)?;
         Ok(Self { requests, wake, stop, meter, thread: Some(thread) })

@@ -1,7 +1,7 @@
 //! What changes cost, in bytes that are not copied.
 
 use crate::content::{KIB, MIB, block, diff, noise, round, round_in, sign};
-use fulmar_delta::BlockLen;
+use fulmar_delta::{BlockLen, Instruction, Matcher};
 
 /// 64 MiB and a little, and its block.
 fn basis() -> (Vec<u8>, u64) {
@@ -11,11 +11,23 @@ fn basis() -> (Vec<u8>, u64) {
 }
 
 #[test]
-fn content_that_did_not_change_costs_nothing_but_a_dozen_bytes() {
+fn content_that_did_not_change_costs_a_few_bytes_for_each_16_mib() {
     let (basis, _) = basis();
     let (patch, tally) = diff(&sign(&basis, block(4), &[MIB]), &basis, &[MIB]);
     assert_eq!(tally.literal, 0);
-    assert!(patch.len() <= 12, "{} bytes", patch.len());
+    assert!(patch.len() <= 12 + 4 * 5, "{} bytes", patch.len());
+}
+
+#[test]
+fn who_applies_a_patch_need_not_wait_for_the_end_of_the_content() {
+    let (basis, _) = basis();
+    let signature = sign(&basis, BlockLen::for_file(basis.len() as u64), &[MIB]);
+    let (mut matcher, mut copied) = (Matcher::new(&signature), 0);
+    matcher.update(&basis[..48 * MIB], &mut |instruction| match instruction {
+        Instruction::Copy { len, .. } => copied += len,
+        Instruction::Literal(_) => panic!("all of it is in the basis"),
+    });
+    assert!(copied >= 32 * MIB as u64, "{copied} bytes of 48 MiB are known");
 }
 
 #[test]

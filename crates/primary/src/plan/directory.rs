@@ -40,15 +40,20 @@ impl Plan<'_> {
     ///
     /// RACE: kernels before 6.13 give the same time to what happens within a few milliseconds. Who was removed in the moment
     /// in which it was looked at, and replaced in the same, is not told from its successor there.
-    pub(super) fn is_recorded(&self, path: &RelPath, stat: &Stat, record: &Record) -> Option<bool> {
+    pub(super) fn is_recorded(&mut self, path: &RelPath, stat: &Stat, record: &Record) -> Option<bool> {
         if record.stat.kind != Kind::Directory || record.stat.inode != stat.inode {
             return Some(false);
         }
         if record.proves(stat) {
             return Some(true);
         }
-        let born = self.tree.dir(path).and_then(|dir| dir.identity()).ok().and_then(|identity| identity.born)?;
-        Some(born <= record.stat.ctime)
+        let held = self.handles.dir(self.tree, path).and_then(|dir| dir.identity()).ok();
+        let identity = match held.filter(|identity| identity.inode == stat.inode) {
+            Some(identity) => identity,
+            // Another one is held than stands there by now.
+            None => self.tree.dir(path).and_then(|dir| dir.identity()).ok()?,
+        };
+        Some(identity.born? <= record.stat.ctime)
     }
 
     fn put_directory(&mut self, path: RelPath, stat: Stat, xattrs: Xattrs) -> Result<()> {
@@ -76,7 +81,7 @@ impl Plan<'_> {
     /// What is visible of a directory that this process may not read is shipped without attributes, and the path is held:
     /// what is in it does not arrive.
     pub(super) fn directory_xattrs(&mut self, path: &RelPath) -> Xattrs {
-        let read = self.tree.dir(path).and_then(|dir| dir.xattrs_self());
+        let read = self.handles.dir(self.tree, path).and_then(|dir| dir.xattrs_self());
         read.unwrap_or_else(|error| {
             // What is gone meanwhile has a change of its own.
             if !error.is_gone() {

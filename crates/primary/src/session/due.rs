@@ -26,6 +26,8 @@ impl Visit<'_> {
     pub(super) async fn take_due(&mut self) -> Result<()> {
         let planning = self.ahead.is_some();
         let (replica, now) = (self.replica, (self.session.clock)());
+        // Files that are on their way are still outstanding, and may be the first.
+        let content = self.busy.len() + SHIPPING_MAX;
         if self.session.would.is_some() {
             return Ok(());
         }
@@ -39,11 +41,7 @@ impl Visit<'_> {
                     queue.reconsider(replica)?;
                 }
                 let count = queue.outstanding_count(replica)?;
-                let rows = if count.total() > 0 {
-                    queue.due(replica, now, (ASKED_MAX, 2 * SHIPPING_MAX))?
-                } else {
-                    Vec::new()
-                };
+                let rows = if count.total() > 0 { queue.due(replica, now, (ASKED_MAX, content))? } else { Vec::new() };
                 Ok::<_, fulmar_store::Error>((count, rows))
             })
             .await??;
@@ -154,6 +152,7 @@ impl Visit<'_> {
     /// Uses the large files that have reached the replica's stage, all in one batch.
     pub(super) async fn ship_arrived(&mut self) -> Result<()> {
         let arrived = std::mem::take(&mut self.arrived);
+        self.due = true;
         let asked: Vec<_> = arrived.iter().map(|arrived| arrived.path.clone()).collect();
         let streams: Vec<_> = arrived.iter().map(|arrived| (arrived.path.clone(), arrived.stream)).collect();
         let replica = self.replica;

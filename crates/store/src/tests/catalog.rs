@@ -3,7 +3,7 @@
 use super::*;
 use crate::catalog::NEXT_NAME_OF;
 use crate::reader::{CHILDREN, NAMES_IN_GROUP, NAMES_OF};
-use crate::{Catalog, CatalogReader, Error, ReplicaStore, Sync};
+use crate::{Catalog, CatalogReader, Error, ReplicaStore};
 use fulmar_model::{LinkGroup, NAME_BYTES_MAX};
 
 fn catalog(rows: &[(&str, Record)]) -> Catalog {
@@ -231,7 +231,7 @@ fn a_lost_transaction_is_noticed_by_the_next_write() {
 #[test]
 fn a_reader_in_another_thread_sees_what_is_committed() {
     let folder = tempfile::tempdir().expect("temporary directory");
-    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db"), Sync::Normal).expect("open");
+    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db")).expect("open");
     catalog.put(&path("a/x"), &file(1)).expect("put");
     let reader = catalog.reader().expect("reader");
     assert_eq!(get(&reader, "a/x"), Some(file(1)));
@@ -250,7 +250,7 @@ fn a_reader_in_another_thread_sees_what_is_committed() {
 #[test]
 fn a_reader_finds_directories_where_the_last_commit_left_them() {
     let folder = tempfile::tempdir().expect("temporary directory");
-    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db"), Sync::Normal).expect("open");
+    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db")).expect("open");
     catalog.put(&path("a/b/x"), &file(1)).expect("put");
     catalog.put(&path("c/b/x"), &file(2)).expect("put");
     let reader = catalog.reader().expect("reader");
@@ -270,7 +270,7 @@ fn a_reader_finds_directories_where_the_last_commit_left_them() {
 #[test]
 fn a_reader_between_calls_is_in_nobodys_way() {
     let folder = tempfile::tempdir().expect("temporary directory");
-    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db"), Sync::Normal).expect("open");
+    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db")).expect("open");
     catalog.put(&path("a/x"), &file(1)).expect("put");
     let reader = catalog.reader().expect("reader");
     reader.children(&path("a"), None, 9).expect("children");
@@ -284,7 +284,7 @@ fn a_reader_between_calls_is_in_nobodys_way() {
 #[test]
 fn a_call_of_a_reader_sees_one_state_although_the_writer_commits_meanwhile() {
     let folder = tempfile::tempdir().expect("temporary directory");
-    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db"), Sync::Normal).expect("open");
+    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db")).expect("open");
     catalog.put(&path("a/x"), &file(1)).expect("put");
     let reader = catalog.reader().expect("reader");
     let count = |connection: &rusqlite::Connection| {
@@ -344,7 +344,7 @@ fn fill(catalog: &mut Catalog, at: &std::path::Path) -> f64 {
 fn a_row_takes_less_than_195_bytes_and_on_a_replica_less_than_135() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let at = folder.path().join("catalog.db");
-    let each = fill(&mut Catalog::open(&at, Sync::Normal).expect("open").0, &at);
+    let each = fill(&mut Catalog::open(&at).expect("open").0, &at);
     assert!(each < 195.0, "{each:.1} bytes a row");
     let at = folder.path().join("store.db");
     let each = fill(ReplicaStore::open(&at).expect("open").0.catalog_mut(), &at);

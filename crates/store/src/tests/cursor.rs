@@ -46,6 +46,18 @@ fn add(queue: &mut Queue, byte: u8, rows: &[Outstanding]) {
 }
 
 #[test]
+fn a_change_costs_one_sync_and_its_acknowledgement_none() {
+    let mut queue = two_followers();
+    let before = queue.log.syncs;
+    queue.put(&[suspect("e", 1), suspect("f", 1)]).expect("put");
+    queue.take(9).expect("take");
+    advance(&mut queue, 1, 6);
+    advance(&mut queue, 2, 6);
+    assert_eq!(queue.log.syncs - before, 1);
+    assert_eq!(remaining(&queue), [0u64; 0]);
+}
+
+#[test]
 fn rows_go_only_when_the_slowest_replica_has_them() {
     let mut queue = two_followers();
     advance(&mut queue, 1, 4);

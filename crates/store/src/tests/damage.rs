@@ -2,7 +2,7 @@
 
 use super::queue::suspect;
 use super::*;
-use crate::{Catalog, Error, Opened, Queue, Rebuilt, ReplicaStore, Sync, set_aside};
+use crate::{Catalog, Error, Opened, Queue, Rebuilt, ReplicaStore, set_aside};
 use fulmar_model::Seq;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -135,10 +135,10 @@ fn an_empty_file_is_filled_and_said_to_be_rebuilt() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let at = folder.path().join("catalog.db");
     fs::write(&at, "").expect("write");
-    let (catalog, opened) = Catalog::open(&at, Sync::Normal).expect("open");
+    let (catalog, opened) = Catalog::open(&at).expect("open");
     assert_eq!(opened, Opened::Rebuilt { reason: Rebuilt::Empty });
     drop(catalog);
-    assert_eq!(Catalog::open(&at, Sync::Normal).expect("open").1, Opened::Existing);
+    assert_eq!(Catalog::open(&at).expect("open").1, Opened::Existing);
     assert_eq!(names(folder.path()), ["catalog.db"]);
 }
 
@@ -151,7 +151,7 @@ fn a_database_of_something_else_is_set_aside_whole() {
     assert_eq!(fs::read(folder.path().join("queue.db.damaged-1")).expect("kept"), content);
     let other = folder.path().join("other.db");
     rusqlite::Connection::open(&other).and_then(|raw| raw.execute_batch("CREATE TABLE theirs (x)")).expect("create");
-    let (_, opened) = Catalog::open(&other, Sync::Full).expect("open");
+    let (_, opened) = Catalog::open(&other).expect("open");
     assert_eq!(opened, Opened::Rebuilt { reason: Rebuilt::WrongApplication });
 }
 
@@ -218,17 +218,15 @@ fn a_file_somebody_else_writes_is_locked_for_opening_and_for_writing() {
 fn every_connection_has_the_promised_settings() {
     let (folder, at) = filled();
     let (queue, _) = Queue::open(&at, queue_id(1)).expect("open");
-    let (catalog, _) = Catalog::open(&folder.path().join("catalog.db"), Sync::Normal).expect("open");
+    let (catalog, _) = Catalog::open(&folder.path().join("catalog.db")).expect("open");
     let (store, _) = ReplicaStore::open(&folder.path().join("store.db")).expect("open");
-    for (connection, synchronous) in
-        [(&queue.connection, 2i64), (&catalog.connection, 1), (&store.catalog().connection, 1)]
-    {
+    for connection in [&queue.connection, &catalog.connection, &store.catalog().connection] {
         let text =
             |pragma: &str| -> String { connection.pragma_query_value(None, pragma, |row| row.get(0)).expect("pragma") };
         let number =
             |pragma: &str| -> i64 { connection.pragma_query_value(None, pragma, |row| row.get(0)).expect("pragma") };
         assert_eq!(text("journal_mode"), "wal");
-        assert_eq!(number("synchronous"), synchronous);
+        assert_eq!(number("synchronous"), 1);
         assert_eq!((number("page_size"), number("trusted_schema")), (8192, 0));
     }
 }

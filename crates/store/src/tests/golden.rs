@@ -5,7 +5,7 @@
 
 use super::queue::suspect;
 use super::*;
-use crate::{Ack, Catalog, Intent, NewChange, Opened, Outstanding, Quarantined, Queue, ReplicaStore, Sync, Work};
+use crate::{Ack, Catalog, Intent, NewChange, Opened, Outstanding, Quarantined, Queue, ReplicaStore, Work};
 use fulmar_model::{HeldReason, LinkGroup, Scope, Seq};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ fn write(folder: &Path) {
     queue.meta_set("guard", b"\x01\x02").expect("set");
     queue.checkpoint().expect("checkpoint");
 
-    let (mut catalog, _) = Catalog::open(&folder.join("catalog.db"), Sync::Normal).expect("open");
+    let (mut catalog, _) = Catalog::open(&folder.join("catalog.db")).expect("open");
     fill(&mut catalog);
     catalog.checkpoint().expect("checkpoint");
 
@@ -108,7 +108,7 @@ fn expect(folder: &Path) {
     assert_eq!(queue.outstanding(replica_id(7), None, 9).expect("outstanding"), [outstanding()]);
     assert_eq!(queue.meta_get("guard").expect("get"), Some(vec![1, 2]));
 
-    let (catalog, opened) = Catalog::open(&folder.join("catalog.db"), Sync::Normal).expect("open");
+    let (catalog, opened) = Catalog::open(&folder.join("catalog.db")).expect("open");
     assert_eq!(opened, Opened::Existing);
     expect_catalog(&catalog);
 

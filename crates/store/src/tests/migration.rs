@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::schema::{self, Layout, Step};
-use crate::{Catalog, Error, Opened, Rebuilt, Sync};
+use crate::{Catalog, Error, Opened, Rebuilt};
 use rusqlite::{Connection, params};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ fn a_file_of_layout_1_is_migrated_whole_and_is_smaller() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let at = first_layout(folder.path(), 5000);
     let before = fs::metadata(&at).expect("metadata").len();
-    let (catalog, opened) = Catalog::open(&at, Sync::Normal).expect("open");
+    let (catalog, opened) = Catalog::open(&at).expect("open");
     assert_eq!(opened, Opened::Existing);
     expect_files(&catalog, 5000);
     assert_eq!(catalog.names_of(77, 9).expect("names_of").len(), 1);
@@ -96,7 +96,7 @@ fn a_crash_in_the_middle_of_a_migration_leaves_layout_1() {
             Layout { migrations: Vec::leak(vec![schema::CATALOG.migrations[0], Vec::leak(steps)]), ..schema::CATALOG };
         let copy = folder.path().join(format!("{parts}")).join("catalog.db");
         fs::create_dir(copy.parent().expect("above")).and_then(|()| fs::copy(&at, &copy)).expect("copy");
-        drop(Catalog::open_as(&copy, Sync::Normal, &layout).expect("open"));
+        drop(Catalog::open_as(&copy, &layout).expect("open"));
         let crashed = copy.with_extension("crashed").join("catalog.db");
         let log = fs::metadata(crashed.with_file_name("catalog.db-wal")).expect("log").len();
         assert!(log > 8192, "after part {parts} something was written: {log} bytes");
@@ -105,7 +105,7 @@ fn a_crash_in_the_middle_of_a_migration_leaves_layout_1() {
         let kinds: i64 = raw.query_row("SELECT count(kind) FROM nodes", [], |row| row.get(0)).expect("layout 1");
         assert_eq!((version, kinds), (1, 5001), "after part {parts}");
         drop(raw);
-        let (catalog, opened) = Catalog::open(&crashed, Sync::Normal).expect("open");
+        let (catalog, opened) = Catalog::open(&crashed).expect("open");
         assert_eq!(opened, Opened::Existing);
         expect_files(&catalog, 5000);
     }
@@ -118,7 +118,7 @@ fn an_old_file_with_a_row_that_says_nothing_sensible_is_begun_anew() {
     Connection::open(&at)
         .and_then(|raw| raw.execute_batch("UPDATE nodes SET kind = 9 WHERE inode = 40"))
         .expect("damage");
-    let (catalog, opened) = Catalog::open(&at, Sync::Normal).expect("open");
+    let (catalog, opened) = Catalog::open(&at).expect("open");
     assert_eq!(opened, Opened::Rebuilt { reason: Rebuilt::Damaged });
     assert_eq!(catalog.count().expect("count"), 0);
     assert!(folder.path().join("catalog.db.damaged-1").exists());
@@ -128,10 +128,10 @@ fn an_old_file_with_a_row_that_says_nothing_sensible_is_begun_anew() {
 fn a_catalog_of_a_newer_layout_is_refused_and_left_untouched() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let at = folder.path().join("catalog.db");
-    drop(Catalog::open(&at, Sync::Normal).expect("open"));
+    drop(Catalog::open(&at).expect("open"));
     Connection::open(&at).and_then(|raw| raw.execute_batch("PRAGMA user_version = 3")).expect("raise");
     let content = fs::read(&at).expect("read");
-    let Err(error) = Catalog::open(&at, Sync::Normal) else { panic!("opened") };
+    let Err(error) = Catalog::open(&at) else { panic!("opened") };
     assert!(matches!(error, Error::Newer { found: 3, known: 2, .. }), "{error:?}");
     assert_eq!(fs::read(&at).expect("read"), content);
 }
@@ -143,13 +143,13 @@ fn bytes_that_are_no_record_are_damage_where_they_are_read() {
     {
         let folder = tempfile::tempdir().expect("temporary directory");
         let at = folder.path().join("catalog.db");
-        let mut catalog = Catalog::open(&at, Sync::Normal).expect("open").0;
+        let mut catalog = Catalog::open(&at).expect("open").0;
         catalog.put(&path("a/b"), &file(7)).expect("put");
         drop(catalog);
         let raw = Connection::open(&at).expect("open");
         raw.execute_batch(&format!("UPDATE nodes SET record = {wreck} WHERE inode = 7")).expect(wreck);
         drop(raw);
-        let mut catalog = Catalog::open(&at, Sync::Normal).expect("open").0;
+        let mut catalog = Catalog::open(&at).expect("open").0;
         let errors = [
             catalog.get(&path("a/b")).map(drop),
             catalog.children(&path("a"), None, 9).map(drop),
