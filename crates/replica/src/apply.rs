@@ -11,9 +11,7 @@ use crate::stager::{held, held_metadata, metadata};
 use crate::{Error, Result};
 use fulmar_model::{DeletePolicy, Entry, Hash, HeldReason, Kind, Name, Node, Outcome, Record, RelPath, Stat, Xattrs};
 use fulmar_store::ReplicaStore;
-use fulmar_tree::{
-    Clock, Dir, Handles, Ownership, Private, Replace, Stage, Staged, Tree, Visit, hash_bytes, remove_tree,
-};
+use fulmar_tree::{Clock, Dir, Handles, Ownership, Private, Replace, Stage, Staged, Tree, hash_bytes};
 use fulmar_wire::Operation;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,7 +29,7 @@ pub(crate) struct Applier {
     /// Directories that were built and turned out to be there, until what is in them has left.
     spare: Vec<Staged>,
     /// Directories of the batch under way.
-    handles: Handles,
+    pub(crate) handles: Handles,
 }
 
 /// What is staged, and what was written down of it before anything of its batch became visible.
@@ -43,12 +41,12 @@ fn came_along(now: Option<&Stat>, built: &Stat) -> bool {
 }
 
 /// Why an operation stops: an answer for the primary, or the end of the session.
-enum Stop {
+pub(crate) enum Stop {
     Outcome(Outcome),
     Fatal(Error),
 }
 
-type Step<T = ()> = std::result::Result<T, Stop>;
+pub(crate) type Step<T = ()> = std::result::Result<T, Stop>;
 
 impl From<fulmar_store::Error> for Stop {
     fn from(error: fulmar_store::Error) -> Self {
@@ -147,7 +145,7 @@ impl Applier {
     }
 
     /// The directory a path is in, and its name there.
-    fn place(&mut self, path: &RelPath) -> Step<(Arc<Dir>, Name)> {
+    pub(crate) fn place(&mut self, path: &RelPath) -> Step<(Arc<Dir>, Name)> {
         let Some((parent, name)) = path.split() else {
             return Err(Stop::Fatal(Error::Protocol("an operation that the root cannot undergo")));
         };
@@ -163,7 +161,7 @@ impl Applier {
         }
     }
 
-    fn touch(&mut self, path: &RelPath) {
+    pub(crate) fn touch(&mut self, path: &RelPath) {
         self.touched.extend(path.parent());
     }
 
@@ -211,7 +209,7 @@ impl Applier {
     }
 
     /// A name of `inode` was replaced or removed: its other names have a new ctime and link count.
-    fn one_name_less(&mut self, before: &Stat) -> Step {
+    pub(crate) fn one_name_less(&mut self, before: &Stat) -> Step {
         if before.links > 1 && before.kind != Kind::Directory {
             let others = self.store.catalog().names_of(before.inode, 2)?;
             for (path, _) in others {
@@ -336,7 +334,7 @@ impl Applier {
             && !(now.kind == entry.node.kind() && self.has_content(dir, name, path, now, entry)?))
     }
 
-    fn quarantine(&mut self, dir: &Dir, name: &Name, path: &RelPath, why: Why) -> Step {
+    pub(crate) fn quarantine(&mut self, dir: &Dir, name: &Name, path: &RelPath, why: Why) -> Step {
         self.handles.forget();
         quarantine(&self.private, &mut self.store, (dir, name, path), ((self.clock)(), why))?;
         self.touch(path);
@@ -517,81 +515,7 @@ impl Applier {
             Node::Directory => false,
         })
     }
-
-    fn remove(&mut self, path: &RelPath) -> Step {
-        if path.is_root() {
-            return Err(Stop::Fatal(Error::Protocol("removal of the root")));
-        }
-        if self.delete == DeletePolicy::Keep {
-            return Ok(());
-        }
-        let (dir, name) = match self.place(path) {
-            Ok(place) => place,
-            // The directory it was in is gone: so is it.
-            Err(Stop::Outcome(Outcome::NeedCompare { .. })) => {
-                self.store.catalog_mut().remove(path)?;
-                return Ok(());
-            }
-            Err(stop) => return Err(stop),
-        };
-        if let Some(now) = dir.stat(&name)? {
-            if now.kind == Kind::Directory {
-                self.clear_foreign(&dir, &name, path, Why::Removed)?;
-                self.handles.forget();
-                let all = remove_tree(&dir, &name, &mut |_, _, _| Ok(Visit::Remove))?;
-                if !all {
-                    return Err(Stop::Outcome(Outcome::Held { reason: HeldReason::InTheWay, errno: 39 }));
-                }
-            } else if self.delete == DeletePolicy::Quarantine
-                && owner(self.store.catalog(), &dir, (path, &name), &now)? == Owner::Foreign
-            {
-                self.quarantine(&dir, &name, path, Why::Removed)?;
-            } else {
-                dir.remove(&name, now.kind)?;
-            }
-            self.touch(path);
-            self.store.catalog_mut().remove(path)?;
-            return self.one_name_less(&now);
-        }
-        self.store.catalog_mut().remove(path)?;
-        Ok(())
-    }
-
-    /// Moves everything below the directory `name` that fulmar did not put there to quarantine. What is ours stays.
-    fn clear_foreign(&mut self, dir: &Dir, name: &Name, path: &RelPath, why: Why) -> Step {
-        if why == Why::Removed && self.delete == DeletePolicy::Remove {
-            return Ok(());
-        }
-        let top = path.parent().unwrap_or_default();
-        let (catalog, mut foreign) = (self.store.catalog(), Vec::new());
-        let mut failure = None;
-        // The walk of a removal, removing nothing: it visits every entry with the directory that holds it.
-        remove_tree(dir, name, &mut |at, name, stat| {
-            let here = at.path().join(name);
-            if stat.kind != Kind::Directory && failure.is_none() {
-                match owner(catalog, at, (&here, name), stat) {
-                    Ok(Owner::Foreign) if foreign.len() < FOREIGN_MAX => foreign.push(here),
-                    Ok(_) => {}
-                    Err(error) => failure = Some(error),
-                }
-            }
-            Ok(Visit::Keep)
-        })?;
-        if let Some(error) = failure {
-            return Err(error.into());
-        }
-        let again = foreign.len() == FOREIGN_MAX;
-        for path in foreign {
-            debug_assert!(path.starts_with(&top));
-            let (dir, name) = self.place(&path)?;
-            self.quarantine(&dir, &name, &path, why)?;
-        }
-        if again { self.clear_foreign(dir, name, path, why) } else { Ok(()) }
-    }
 }
-
-/// Foreign files moved away in one go: bounds memory, not their number.
-const FOREIGN_MAX: usize = 10_000;
 
 /// The hash a record keeps: of a file what the entry says, of a symlink that of its target.
 pub(crate) fn recorded_hash(entry: &Entry) -> Option<Hash> {

@@ -1,10 +1,11 @@
 //! The side that follows: turns messages of a primary into a tree that equals the primary's.
 //!
 //! Reading order: `session` (frames in, answers out), `open` (is this directory a replica, and whose), `stager` (content into
-//! the stage; `nests`: with the directory it belongs in), `chunks` (the same for large files; `basis`: what their patches start from), `commit` (batches: sync, rename,
-//! sync, record, answer), `apply` (one operation), `drift` (is what stands here ours), `quarantine` (where it goes when it is
-//! not), `compare` (a listing of the primary against this tree), `survey` (what needs no listing). An `audit` needs
-//! none of that: it only reads.
+//! the stage; `nests`: with the directory it belongs in), `chunks` (the same for large files; `basis`: what their patches
+//! start from), `commit` (batches: sync, rename, sync, record, answer), `apply` (one operation; `removal`: one that takes
+//! something away), `drift` (is what stands here ours), `quarantine` (where it goes when it is not), `compare` (a listing of
+//! the primary against this tree), `survey` (what needs no listing).
+//! Apart from that: an `audit`, which only reads.
 //!
 //! Threads: the session is a task that only receives and hands on. Four threads own what blocks: the stager owns the
 //! batch being gathered, the chunk writer the large files under way, the committer the store and every change to the tree,
@@ -22,6 +23,7 @@ mod identity;
 mod nests;
 mod open;
 mod quarantine;
+mod removal;
 mod session;
 mod stager;
 mod survey;
