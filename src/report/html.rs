@@ -114,7 +114,7 @@ fn directories(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
             counted(group.paths, "path")
         )?;
         out.write_str(
-            "<div class=\"wide\"><table>\n<tr><th>Name</th><th>Kind</th><th>Source</th><th>Replica</th></tr>\n",
+            "<div class=\"wide\"><table class=\"differences\">\n<tr><th>Name</th><th>Kind</th><th>Source</th><th>Replica</th></tr>\n",
         )?;
         let (mut paths, mut last): (u64, Option<&RelPath>) = (0, None);
         for difference in &group.shown {
@@ -124,7 +124,7 @@ fn directories(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
             let name = difference.path.split().map_or_else(|| ".".to_owned(), |(_, name)| name.to_string());
             writeln!(
                 out,
-                "<tr><td class=\"name\">{}</td><td>{}</td><td class=\"name\">{}</td><td class=\"name\">{}</td></tr>",
+                "<tr><td class=\"name\">{}</td><td>{}</td><td class=\"name\" data-side=\"source\">{}</td><td class=\"name\" data-side=\"replica\">{}</td></tr>",
                 if again { String::new() } else { html(&name) },
                 difference.aspect.word(),
                 html(&text(&difference.source)),
