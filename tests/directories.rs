@@ -10,32 +10,6 @@ fn cluster() -> Cluster {
 }
 
 #[test]
-fn a_new_directory_appears_with_all_that_is_in_it() {
-    let cluster = cluster();
-    let leaf = cluster.source().join("above/leaf");
-    fs::create_dir_all(&leaf).unwrap();
-    for file in 0..400 {
-        fs::write(leaf.join(file.to_string()), "x").unwrap();
-    }
-    let first_sight = || fs::read_dir(cluster.replica(0).join("above/leaf")).map(Iterator::count).ok();
-    let seen = std::thread::scope(|scope| {
-        let sync = scope.spawn(|| cluster.sync(&[]));
-        loop {
-            // Asked before the look: a sync that is over has made it visible.
-            let over = sync.is_finished();
-            match first_sight() {
-                None if !over => {}
-                seen => {
-                    sync.join().expect("no panic").expect(0);
-                    break seen;
-                }
-            }
-        }
-    });
-    assert_eq!(seen, Some(400));
-}
-
-#[test]
 fn what_a_directory_hands_down_to_new_files_is_not_on_those_that_had_it_not() {
     if !need("rsync") {
         return;

@@ -118,6 +118,29 @@ async fn what_a_batch_intended_and_did_not_do_leaves_the_records_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_directory_appears_with_all_that_its_batch_has_for_it() {
+    let place = tempfile::tempdir().expect("a directory");
+    let root = place.path().join("replica");
+    let (mut link, _) = visit(&root).await;
+    let leaf = root.join("above/leaf");
+    // Looks until there is something to be seen.
+    let first_sight = std::thread::spawn(move || {
+        let began = std::time::Instant::now();
+        while began.elapsed().as_secs() < 60 {
+            if let Ok(names) = leaf.read_dir() {
+                return names.count();
+            }
+        }
+        0
+    });
+    let names: Vec<_> = (0..400).map(|name| format!("above/leaf/{name}")).collect();
+    let operations = [directory("above", 10), directory("above/leaf", 11)].into_iter();
+    let operations = operations.chain(names.iter().map(|name| fifo(name))).collect();
+    assert_eq!(committed(&mut link, 1, operations).await, (vec![], 0));
+    assert_eq!(first_sight.join().expect("a look"), 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_is_built_and_needed_no_more_gives_its_entries_away() {
     let place = tempfile::tempdir().expect("a directory");
     let root = place.path().join("replica");
