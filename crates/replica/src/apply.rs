@@ -26,7 +26,7 @@ pub(crate) struct Applier {
     pub(crate) delete: DeletePolicy,
     pub(crate) clock: fn() -> i64,
     touched: BTreeSet<RelPath>,
-    /// Directories that were built and turned out to be there, until what is in them has left.
+    /// Directories that were built and have no place to go, until what is in them has left.
     spare: Vec<Staged>,
     /// Directories of the batch under way.
     pub(crate) handles: Handles,
@@ -342,7 +342,13 @@ impl Applier {
     }
 
     fn directory(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs, staged: Option<Built>) -> Step {
-        let (dir, name) = self.place(path)?;
+        let (dir, name) = match self.place(path) {
+            Ok(place) => place,
+            Err(stop) => {
+                self.spare.extend(staged.map(|(staged, _)| staged));
+                return Err(stop);
+            }
+        };
         match (dir.stat(&name)?, staged) {
             (now, Some((staged, built))) if came_along(now.as_ref(), &built) => staged.settle(),
             (Some(now), staged) if now.kind == Kind::Directory => {

@@ -152,6 +152,17 @@ async fn a_directory_that_is_built_and_needed_no_more_gives_its_entries_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_built_and_has_no_place_to_go_leaves_nothing_behind() {
+    let place = tempfile::tempdir().expect("a directory");
+    let root = place.path().join("replica");
+    let (mut link, _) = visit(&root).await;
+    let below = vec![directory("none/a", 10), directory("none/a/d", 11), fifo("none/a/x"), fifo("none/a/d/y")];
+    let outcomes = batch(&mut link, 1, below).await;
+    assert_eq!(outcomes.len(), 4, "{outcomes:?}");
+    assert_eq!(root.join(".fulmar/stage").read_dir().expect("a stage").count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_made_at_a_path_and_replaced_in_one_batch_is_nobody_elses() {
     let place = tempfile::tempdir().expect("a directory");
     let root = place.path().join("replica");
