@@ -29,7 +29,7 @@ pub(crate) struct Applier {
     /// Directories that were built and have no place to go, until what is in them has left.
     spare: Vec<Staged>,
     /// Directories of the batch under way.
-    pub(crate) handles: Handles,
+    handles: Handles,
 }
 
 /// What is staged, and what was written down of it before anything of its batch became visible.
@@ -107,7 +107,7 @@ impl Applier {
         self.handles.dir(&self.tree, path)
     }
 
-    /// The batch is over.
+    /// Paths may lead elsewhere from here on, or the batch is over.
     pub(crate) fn forget_handles(&mut self) {
         self.handles.forget();
     }

@@ -30,7 +30,7 @@ impl Applier {
         if let Some(now) = dir.stat(&name)? {
             if now.kind == Kind::Directory {
                 self.clear_foreign(&dir, &name, path, Why::Removed)?;
-                self.handles.forget();
+                self.forget_handles();
                 let all = remove_tree(&dir, &name, &mut |_, _, _| Ok(Visit::Remove))?;
                 if !all {
                     return Err(Stop::Outcome(Outcome::Held { reason: HeldReason::InTheWay, errno: 39 }));

@@ -3,7 +3,7 @@
 use crate::{Error, Metadata, Ownership, Reader, Result, error, sys};
 use crate::{metadata, xattr};
 use fulmar_model::{Kind, Name, RelPath, RootId, Stat, Xattrs};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, StatxFlags};
+use rustix::fs::{AtFlags, Mode, RenameFlags, StatxFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -96,15 +96,7 @@ impl Dir {
     /// Opens a regular file for reading, without moving its access time where that is permitted.
     pub fn open_file(&self, name: &Name) -> Result<Reader> {
         let path = self.at(name);
-        // O_NONBLOCK: a FIFO that took the file's place must not hang us.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let quiet = sys::open(self.fd.as_fd(), name.as_bytes(), flags | OFlags::NOATIME);
-        let opened = match quiet {
-            // O_NOATIME is for the owner and for root.
-            Err(Errno::PERM) => sys::open(self.fd.as_fd(), name.as_bytes(), flags),
-            other => other,
-        };
-        match opened {
+        match sys::open_to_read(self.fd.as_fd(), name.as_bytes()) {
             Ok(fd) => Reader::held(fd, path),
             Err(source) => Err(error::open(path)(source)),
         }

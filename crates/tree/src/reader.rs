@@ -3,8 +3,7 @@
 use crate::hash::ContentHasher;
 use crate::{Error, Result, sys, xattr};
 use fulmar_model::{Hash, Kind, RelPath, Stat, Xattrs};
-use rustix::fs::{Advice, SeekFrom};
-use rustix::io::Errno;
+use rustix::fs::Advice;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Files over this size are announced to the kernel as read in sequence. Smaller ones are read ahead whole anyway.
@@ -85,21 +84,10 @@ impl Reader {
 
     /// Where data begins at or after `from`, and where it ends; both at most `end`.
     pub(crate) fn data_after(&self, from: u64, end: u64) -> Result<(u64, u64)> {
-        let seek = |to| match rustix::fs::seek(&self.fd, to) {
-            Ok(at) => Ok(at.min(end)),
-            Err(Errno::NXIO) => Ok(end),
-            // This file system does not tell: all is data.
-            Err(Errno::INVAL | Errno::NOTSUP) => Ok(match to {
-                SeekFrom::Data(from) => from,
-                _ => end,
-            }),
-            Err(source) => Err(Error::Read { path: self.path.clone(), source }),
-        };
-        if self.stat.allocated >= self.stat.size {
+        if !self.sparse {
             return Ok((from, end));
         }
-        let data = seek(SeekFrom::Data(from))?;
-        Ok((data, if data < end { seek(SeekFrom::Hole(data))? } else { end }))
+        sys::data_after(self.fd.as_fd(), from, end).map_err(|source| Error::Read { path: self.path.clone(), source })
     }
 
     /// Has the kernel copy up to `count` bytes to another open file, sharing blocks where it can.
@@ -131,31 +119,12 @@ impl Reader {
         if self.ended {
             return Ok(false);
         }
-        if self.position == self.data_end && self.sparse {
-            let start = self.seek(SeekFrom::Data(self.position))?.unwrap_or(self.stat.size).min(self.stat.size);
+        if self.position == self.data_end {
+            let (start, end) = self.data_after(self.position, self.stat.size)?;
             self.hasher.zeros(start.saturating_sub(self.position));
-            self.position = start;
-            // ENXIO here: the file shrank between the calls. The read that follows will tell.
-            self.data_end = self.seek(SeekFrom::Hole(start))?.unwrap_or(self.stat.size).min(self.stat.size);
+            (self.position, self.data_end) = (start, end);
         }
         self.ended = self.position >= self.data_end;
         Ok(!self.ended)
-    }
-
-    /// `None` when there is nothing of the kind up to the end.
-    fn seek(&mut self, to: SeekFrom) -> Result<Option<u64>> {
-        match rustix::fs::seek(&self.fd, to) {
-            Ok(at) => Ok(Some(at)),
-            Err(Errno::NXIO) => Ok(None),
-            // This file system does not tell: all is data.
-            Err(Errno::INVAL | Errno::NOTSUP) => {
-                self.sparse = false;
-                Ok(Some(match to {
-                    SeekFrom::Data(from) => from,
-                    _ => self.stat.size,
-                }))
-            }
-            Err(source) => Err(Error::Read { path: self.path.clone(), source }),
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use fulmar_model::{Device, Kind, RelPath, RootId, Stat, Timestamp};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp, openat2};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, SeekFrom, Statx, StatxFlags, StatxTimestamp, openat2};
 use rustix::io::Errno;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -41,6 +41,31 @@ pub(crate) fn create(
         }
     }
     Err(Errno::AGAIN)
+}
+
+/// Opens the file of a name for reading, without moving its access time where that is permitted.
+pub(crate) fn open_to_read(dir: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<OwnedFd, Errno> {
+    // O_NONBLOCK: a FIFO that took the file's place must not hang us.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match open(dir, name, flags | OFlags::NOATIME) {
+        // O_NOATIME is for the owner and for root.
+        Err(Errno::PERM) => open(dir, name, flags),
+        other => other,
+    }
+}
+
+/// Where data begins at or after `from` in an open file, and where it ends; both at most `end`. Where the file system does not
+/// tell, all is data.
+pub(crate) fn data_after(file: BorrowedFd<'_>, from: u64, end: u64) -> std::result::Result<(u64, u64), Errno> {
+    let seek = |to, untold| match rustix::fs::seek(file, to) {
+        Ok(at) => Ok(at.min(end)),
+        // Nothing of the kind up to the end, of which the file may have come short meanwhile: a read will tell.
+        Err(Errno::NXIO) => Ok(end),
+        Err(Errno::INVAL | Errno::NOTSUP) => Ok(untold),
+        Err(error) => Err(error),
+    };
+    let data = seek(SeekFrom::Data(from), from)?;
+    Ok((data, if data < end { seek(SeekFrom::Hole(data), end)? } else { end }))
 }
 
 /// What is asked of the kernel about dirty pages.

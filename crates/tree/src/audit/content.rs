@@ -4,7 +4,7 @@ use super::settings::{Auditing, Meter};
 use crate::hash::ContentHasher;
 use crate::{Dir, sys, xattr};
 use fulmar_model::{Hash, Kind, Name, Stat, Xattrs};
-use rustix::fs::{Advice, OFlags, SeekFrom};
+use rustix::fs::Advice;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -69,10 +69,9 @@ impl<'a> Eye<'a> {
         let mut data_end = if stat.allocated < stat.size { 0 } else { stat.size };
         while at < stat.size && !self.meter.is_stopped() {
             if at == data_end {
-                let data = seek(fd, SeekFrom::Data(at), at, stat.size)?;
+                let (data, end) = sys::data_after(fd.as_fd(), at, stat.size)?;
                 hasher.zeros(data - at);
-                at = data;
-                data_end = seek(fd, SeekFrom::Hole(at), stat.size, stat.size)?;
+                (at, data_end) = (data, end);
                 continue;
             }
             let want = usize::try_from(data_end - at).unwrap_or(usize::MAX).min(self.buffer.len());
@@ -89,16 +88,9 @@ impl<'a> Eye<'a> {
     }
 }
 
-/// Without moving its access time where that is permitted. `None`: it is not there any more, or no file can be.
+/// `None`: it is not there any more, or no file can be.
 fn open(dir: &Dir, name: &Name) -> Result<Option<OwnedFd>, Errno> {
-    // O_NONBLOCK: a FIFO that took the file's place must not hang us.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let opened = match sys::open(dir.fd.as_fd(), name.as_bytes(), flags | OFlags::NOATIME) {
-        // O_NOATIME is for the owner and for root.
-        Err(Errno::PERM) => sys::open(dir.fd.as_fd(), name.as_bytes(), flags),
-        other => other,
-    };
-    match opened {
+    match sys::open_to_read(dir.fd.as_fd(), name.as_bytes()) {
         Ok(fd) => Ok(Some(fd)),
         // A symlink or a socket by now, or nothing.
         Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::STALE) => Ok(None),
@@ -109,14 +101,4 @@ fn open(dir: &Dir, name: &Name) -> Result<Option<OwnedFd>, Errno> {
 fn stat(fd: &OwnedFd) -> Result<Option<Stat>, Errno> {
     let found = sys::statx(fd.as_fd(), b"", rustix::fs::StatxFlags::BASIC_STATS)?;
     Ok(sys::as_stat(&found))
-}
-
-/// Between where it begins and the end; `untold` where this file system does not tell.
-fn seek(fd: &OwnedFd, to: SeekFrom, untold: u64, end: u64) -> Result<u64, Errno> {
-    match rustix::fs::seek(fd, to) {
-        Ok(at) => Ok(at.min(end)),
-        Err(Errno::NXIO) => Ok(end),
-        Err(Errno::INVAL | Errno::NOTSUP) => Ok(untold),
-        Err(error) => Err(error),
-    }
 }
