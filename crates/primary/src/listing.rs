@@ -7,7 +7,7 @@ use fulmar_model::{Entry, Filter, Kind, Name, Record, RelPath, Stat};
 use fulmar_store::CatalogReader;
 use fulmar_tree::{DIRECTORIES_MAX, Dir, Fingerprint, Listing, Part, Printed, Step, Tree, Walk, digest, list_part};
 use fulmar_wire::{FRAME_BYTES_MAX, PAGE_ENTRIES_MAX};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc::Sender;
 
 /// Bytes of names and link targets in one page, and what the rest of an entry takes at most: a page must fit in a frame.
@@ -95,7 +95,7 @@ impl Lister {
     fn walk(&self) -> Walk {
         let filter = self.filter.clone();
         let enter = move |path: &RelPath, _: &Stat| !filter.excludes_here(path, true);
-        Walk::filtered(&self.tree, &self.subtree, Box::new(enter))
+        Walk::filtered(&self.tree, &self.subtree, Arc::new(enter))
     }
 
     fn count(&self, step: &Step, count: &mut Count) {

@@ -133,7 +133,6 @@ impl Primary {
         let queue_id = queue.id();
         let queue = Keeper::start("fulmar-queue", queue)?;
         let (rescans, requests) = Rescans::channel();
-        let catalog_reader = catalog.reader()?;
         let (found, found_out) = mpsc::channel(FOUND);
         let planner = Planner::new(
             tree.clone(),
@@ -146,7 +145,6 @@ impl Primary {
             planner.ask(Planner::approve_all).await??;
         }
         let rescan = Rescan {
-            catalog: catalog_reader,
             filter: settings.filter.clone(),
             queue: queue.clone(),
             planner: planner.clone(),

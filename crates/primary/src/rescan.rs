@@ -10,14 +10,17 @@ use crate::planner::Planner;
 use crate::{Error, Result};
 use fulmar_model::{Filter, Kind, Name, RelPath, Scope, Seq, Stat};
 use fulmar_store::{CatalogReader, NewChange, Queue, Rows};
-use fulmar_tree::{Part, Walk};
+use fulmar_tree::{Part, Step, Walk, walk_together};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 /// Changes written in one transaction.
 const GROUP: usize = 512;
-/// Missing paths remembered until the end of a scan; beyond it they are queued as they are found.
-const MISSING_MAX: usize = 100_000;
+/// Missing paths that a thread remembers until the end of a scan; beyond it they are queued as they are found.
+const MISSING_MAX: usize = 50_000;
+/// Threads that scan the whole tree: the disk and the queue have others to serve.
+const THREADS_MAX: usize = 4;
 
 /// A way to ask for scans.
 #[derive(Clone)]
@@ -58,9 +61,8 @@ impl Rescans {
     }
 }
 
-/// Owns a read-only view of tree and catalog.
+/// The thread that scans, with more of its kind where it is the whole tree.
 pub(crate) struct Rescan {
-    pub(crate) catalog: CatalogReader,
     pub(crate) filter: Filter,
     pub(crate) queue: Keeper<Queue>,
     pub(crate) planner: Keeper<Planner>,
@@ -92,64 +94,87 @@ impl Rescan {
         Ok(())
     }
 
-    fn scan(&mut self, subtree: &RelPath) -> Result<()> {
+    fn scan(&self, subtree: &RelPath) -> Result<()> {
         // Gone: the guard's business, not a reason to queue removals.
         let Some(tree) = self.planner.ask_blocking(|planner| planner.tree.clone())? else { return Ok(()) };
-        let mut found = Found::default();
+        let mut first = self.scanner()?;
         match tree.stat(subtree) {
             Err(error) => {
                 tracing::warn!(%subtree, %error, "cannot be looked at; what was shipped of it stays as it is");
                 return Ok(());
             }
             Ok(Some(stat)) => {
-                if !self.catalog.get(subtree)?.is_some_and(|record| record.proves(&stat)) {
-                    found.differs(subtree.clone());
+                if !first.catalog.get(subtree)?.is_some_and(|record| record.proves(&stat)) {
+                    first.changed.push(subtree.clone());
                 }
                 if stat.kind != Kind::Directory {
-                    return self.write(&mut found, true);
+                    return first.write(true);
                 }
             }
             Ok(None) => {
-                if self.catalog.get(subtree)?.is_some() {
-                    found.differs(subtree.clone());
+                if first.catalog.get(subtree)?.is_some() {
+                    first.changed.push(subtree.clone());
                 }
-                return self.write(&mut found, true);
+                return first.write(true);
             }
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let mut scanners = vec![first];
+        for _ in 1..if subtree.is_root() { threads } else { 1 } {
+            scanners.push(self.scanner()?);
         }
         let filter = self.filter.clone();
         let enter = move |path: &RelPath, _: &Stat| !filter.excludes_here(path, true);
-        let mut walk = Walk::filtered(&tree, subtree, Box::new(enter));
-        while let Some(step) = walk.next_dir() {
-            match step {
-                fulmar_tree::Step::Listing(listing) => {
-                    self.compare(&listing.path, listing.part, listing.entries, &mut found)?;
-                    self.write(&mut found, false)?;
-                }
-                fulmar_tree::Step::Unreadable { path, error } => {
-                    tracing::warn!(%path, %error, "cannot be read; what was shipped of it stays as it is");
-                }
-            }
-        }
-        let count = found.missing.len() as u64;
+        let walk = Walk::filtered(&tree, subtree, Arc::new(enter));
+        let mut scanners = walk_together(walk, scanners, Scanner::step)?;
+        let count = scanners.iter().map(|scanner| scanner.missing.len() as u64).sum();
         if count > 0 {
             self.planner.ask_blocking(move |planner| planner.expect_removals(None, count))??;
         }
-        self.write(&mut found, true)
+        scanners.iter_mut().try_for_each(|scanner| scanner.write(true))
+    }
+
+    fn scanner(&self) -> Result<Scanner<'_>> {
+        let catalog = self.planner.ask_blocking(|planner| planner.catalog.reader())??;
+        Ok(Scanner { rescan: self, catalog, changed: Vec::new(), missing: Vec::new() })
+    }
+}
+
+/// What one thread has of a scan: a read-only view of the catalog, and what it found.
+struct Scanner<'a> {
+    rescan: &'a Rescan,
+    catalog: CatalogReader,
+    changed: Vec<RelPath>,
+    missing: Vec<RelPath>,
+}
+
+impl Scanner<'_> {
+    fn step(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Listing(listing) => {
+                self.compare(&listing.path, listing.part, listing.entries)?;
+                self.write(false)
+            }
+            Step::Unreadable { path, error } => {
+                tracing::warn!(%path, %error, "cannot be read; what was shipped of it stays as it is");
+                Ok(())
+            }
+        }
     }
 
     /// Merges a part of a directory with its rows, both in order of names.
-    fn compare(&self, path: &RelPath, part: Part, entries: Vec<(Name, Stat)>, found: &mut Found) -> Result<()> {
-        let mut rows = self.catalog.rows(path);
-        let pass = |rows: &mut Rows<'_>, before: Option<&Name>, found: &mut Found| {
+    fn compare(&mut self, path: &RelPath, part: Part, entries: Vec<(Name, Stat)>) -> Result<()> {
+        let (mut rows, missing) = (self.catalog.rows(path), &mut self.missing);
+        let mut pass = |rows: &mut Rows<'_>, before: Option<&Name>| {
             while let Some((gone, _)) = rows.next_before(before)? {
                 if part.contains(&gone) {
-                    found.missing(path.join(&gone));
+                    missing.push(path.join(&gone));
                 }
             }
             Ok::<_, Error>(())
         };
         for (name, stat) in entries {
-            pass(&mut rows, Some(&name), found)?;
+            pass(&mut rows, Some(&name))?;
             let known = rows.record(&name)?;
             if known.as_ref().is_some_and(|record| record.proves(&stat)) {
                 continue;
@@ -157,43 +182,27 @@ impl Rescan {
             // A socket is nothing: only what it has replaced is of interest.
             let here = path.join(&name);
             let nothing = stat.kind == Kind::Socket && known.is_none();
-            if !nothing && !self.filter.excludes_here(&here, stat.kind == Kind::Directory) {
-                found.differs(here);
+            if !nothing && !self.rescan.filter.excludes_here(&here, stat.kind == Kind::Directory) {
+                self.changed.push(here);
             }
         }
-        pass(&mut rows, None, found)
+        pass(&mut rows, None)
     }
 
-    fn write(&self, found: &mut Found, end: bool) -> Result<()> {
-        let spill = found.missing.len() > MISSING_MAX;
+    fn write(&mut self, end: bool) -> Result<()> {
+        let spill = self.missing.len() > MISSING_MAX;
         if end || spill {
-            found.changed.append(&mut found.missing);
+            self.changed.append(&mut self.missing);
         }
-        while found.changed.len() >= GROUP || (end && !found.changed.is_empty()) {
-            let rest = found.changed.split_off(found.changed.len().min(GROUP));
-            let paths = std::mem::replace(&mut found.changed, rest);
-            let first_seen_ms = (self.clock)();
+        while self.changed.len() >= GROUP || (end && !self.changed.is_empty()) {
+            let rest = self.changed.split_off(self.changed.len().min(GROUP));
+            let paths = std::mem::replace(&mut self.changed, rest);
+            let first_seen_ms = (self.rescan.clock)();
             let changes: Vec<_> =
                 paths.into_iter().map(|path| NewChange { path, scope: Scope::Path, first_seen_ms }).collect();
-            let last = self.queue.ask_blocking(move |queue| queue.put(&changes))??;
-            advance(&self.last, last);
+            let last = self.rescan.queue.ask_blocking(move |queue| queue.put(&changes))??;
+            advance(&self.rescan.last, last);
         }
         Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Found {
-    changed: Vec<RelPath>,
-    missing: Vec<RelPath>,
-}
-
-impl Found {
-    fn differs(&mut self, path: RelPath) {
-        self.changed.push(path);
-    }
-
-    fn missing(&mut self, path: RelPath) {
-        self.missing.push(path);
     }
 }

@@ -1,5 +1,5 @@
 //! The only crate that touches replicated files, in reading order: the opened root (`root`), one directory of it (`dir`,
-//! its names in `list` and `part`; several kept open in `handles`), a whole subtree (`walk`, `remove`), what is read
+//! its names in `list` and `part`; several kept open in `handles`), a whole subtree (`walk`, `crew`, `remove`), what is read
 //! (`reader`, `xattr`), what is written (`private`, `stage`, `nest`, `staged`, `outflow`, `metadata`), and what surrounds it (`lock`,
 //! `clock`, `hash`, `fingerprint`, `error`, `sys`). `audit` reads all of a tree for a comparison.
 //!
@@ -10,6 +10,7 @@
 
 pub mod audit;
 mod clock;
+mod crew;
 mod dir;
 mod error;
 mod fingerprint;
@@ -33,6 +34,7 @@ pub mod walk;
 mod xattr;
 
 pub use clock::Clock;
+pub use crew::walk_together;
 pub use dir::{Dir, Replace};
 pub use error::{Error, Result};
 pub use fingerprint::{DIRECTORIES_MAX, Fingerprint, Printed, fingerprint_of};

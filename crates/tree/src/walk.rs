@@ -6,6 +6,7 @@
 
 use crate::{Dir, Error, Part, Result, Tree, list::Names};
 use fulmar_model::{Kind, Name, PATH_BYTES_MAX, RelPath, Stat};
+use std::sync::Arc;
 
 /// One part of a directory.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub enum Step {
 }
 
 /// Decides whether the walk enters a directory, given its path and what it is.
-pub type Enter = Box<dyn FnMut(&RelPath, &Stat) -> bool + Send>;
+pub type Enter = Arc<dyn Fn(&RelPath, &Stat) -> bool + Send + Sync>;
 
 /// The state of a walk.
 pub struct Walk {
@@ -62,7 +63,7 @@ enum Next {
 impl Walk {
     /// A walk of the directory at `start` and all below it on the same device.
     pub fn new(tree: &Tree, start: &RelPath) -> Self {
-        Self::filtered(tree, start, Box::new(|_, _| true))
+        Self::filtered(tree, start, Arc::new(|_, _| true))
     }
 
     /// The same, entering only what `enter` accepts; `start` itself is not asked about.
@@ -77,6 +78,19 @@ impl Walk {
         if let Ok(at) = frame.pending.binary_search_by(|pending| name.cmp(pending)) {
             frame.pending.remove(at);
         }
+    }
+
+    /// Gives the later half of the directories that wait, of those nearest to the start, to a walk of their own; `None` when there
+    /// are none to give.
+    pub fn share(&mut self) -> Option<Self> {
+        let deepest = self.stack.len().saturating_sub(1);
+        // This walk keeps something: what is further down, or the other half.
+        let keeps = |(at, frame): &(usize, &mut Frame)| frame.pending.len() > usize::from(*at == deepest);
+        let (_, frame) = self.stack.iter_mut().enumerate().find(keeps)?;
+        let kept = frame.pending.split_off(frame.pending.len().div_ceil(2));
+        let given = std::mem::replace(&mut frame.pending, kept);
+        let frame = Frame { path: frame.path.clone(), next: Next::Done, pending: given };
+        Some(Self { tree: self.tree.clone(), enter: self.enter.clone(), stack: vec![frame] })
     }
 
     /// The next directory or part; `None` at the end. Directories that vanish are passed over.

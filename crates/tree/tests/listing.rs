@@ -3,8 +3,10 @@
 mod support;
 
 use fulmar_model::{Name, RelPath};
-use fulmar_tree::{Dir, Names, Part, Step, Walk};
+use fulmar_tree::{Dir, Names, Part, Step, Walk, walk_together};
 use proptest::prelude::*;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 use support::{Fixture, is_root, name, rel};
 
 fn list_in_parts(dir: &Dir, of: u32) -> Vec<Name> {
@@ -95,12 +97,48 @@ fn a_walk_goes_depth_first_in_name_order_and_enters_what_it_is_told() {
     let fixture = Fixture::new();
     fixture.file("b/x/1", "").file("b/y/2", "").file("a/3", "").file("c", "").mkdir("skip/me");
     std::os::unix::fs::symlink("b", fixture.path("link")).expect("a symlink");
-    let enter = Box::new(|path: &RelPath, _: &_| path.as_bytes() != b"skip");
+    let enter = Arc::new(|path: &RelPath, _: &_| path.as_bytes() != b"skip");
     let walked = steps(Walk::filtered(&fixture.tree, &RelPath::root(), enter));
     let expected = [(".", 5), ("a", 1), ("b", 2), ("b/x", 1), ("b/y", 1)].map(|(path, count)| (path.to_owned(), count));
     assert_eq!(walked, expected);
     assert_eq!(steps(Walk::new(&fixture.tree, &rel("b/y"))), [("b/y".to_owned(), 1)]);
     assert_eq!(steps(Walk::new(&fixture.tree, &rel("gone"))), []);
+}
+
+#[test]
+fn a_walk_by_several_threads_finds_the_same_and_every_thread_gets_some() {
+    let fixture = Fixture::in_memory();
+    for number in 0..600 {
+        fixture.file(&format!("{}/{}/{number}", number % 7, number % 30), "");
+    }
+    let mut expected = steps(Walk::new(&fixture.tree, &RelPath::root()));
+    expected.sort();
+    for threads in 1..4 {
+        // Nobody is so fast that nothing is left for the others.
+        let (started, changed) = (Mutex::new(0), Condvar::new());
+        let begin = |found: &mut Vec<(String, usize)>, step: Step| {
+            let Step::Listing(listing) = step else { return Err("unreadable") };
+            let mut count = started.lock().expect("no panic");
+            *count += usize::from(found.is_empty());
+            changed.notify_all();
+            let all = changed.wait_timeout_while(count, Duration::from_millis(50), |count| *count < threads);
+            drop(all);
+            found.push((listing.path.to_string(), listing.entries.len()));
+            Ok(())
+        };
+        let walk = Walk::new(&fixture.tree, &RelPath::root());
+        let found = walk_together(walk, vec![Vec::new(); threads], begin).expect("no error");
+        assert!(found.iter().all(|some| !some.is_empty()), "{found:?}");
+        let mut found = found.concat();
+        found.sort();
+        assert_eq!(found, expected);
+    }
+    let failing = |_: &mut (), _| Err("no");
+    let walk = || Walk::new(&fixture.tree, &RelPath::root());
+    assert_eq!(walk_together(walk(), vec![(), ()], failing), Err("no"));
+    let panics =
+        std::panic::catch_unwind(|| walk_together(walk(), vec![(), ()], |(), _| panic!("a fault")) as Result<_, ()>);
+    assert!(panics.is_err());
 }
 
 #[test]
@@ -114,7 +152,7 @@ fn a_walk_passes_over_what_vanishes_and_what_is_on_another_device() {
     std::os::unix::fs::symlink("c", fixture.path("b")).expect("a symlink");
     assert_eq!(steps(walk), [("c".to_owned(), 1)]);
     let tree = fulmar_tree::Tree::open(std::path::Path::new("/")).expect("the root");
-    let only_proc = Box::new(|path: &RelPath, _: &_| path.as_bytes().starts_with(b"proc"));
+    let only_proc = Arc::new(|path: &RelPath, _: &_| path.as_bytes().starts_with(b"proc"));
     assert_eq!(steps(Walk::filtered(&tree, &RelPath::root(), only_proc)).len(), 1);
 }
 
