@@ -2,6 +2,8 @@
 //! maildir` runs; then another Dovecot serves the replica, and no client can tell the difference.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use fulmar_testkit::{Cluster, Dovecot, Imap, Mailbox, Random, Running, fresh_seed, need, oracle};
@@ -177,4 +179,44 @@ fn message_ids(root: &Path) -> BTreeSet<String> {
         text.lines().find_map(|line| line.strip_prefix("Message-ID: ")).map(str::to_owned)
     });
     ids.collect()
+}
+
+#[test]
+fn a_restart_looks_into_mail_folders_that_changed_and_into_no_others() {
+    let cluster = Cluster::new(env!("CARGO_BIN_EXE_fulmar"));
+    let folder = |root: &Path, name: &str| root.join("user/Maildir").join(name);
+    let (source, replica) = (cluster.source().to_owned(), cluster.replica(0));
+    for (number, name) in ["cur", "new", ".A/cur", ".A/new", ".B/cur"].iter().enumerate() {
+        fs::create_dir_all(folder(&source, name)).unwrap();
+        fs::write(folder(&source, name).join(format!("{number}.M1P1.host:2,S")), "mail").unwrap();
+    }
+    fs::write(folder(&source, "dovecot-uidlist"), "3 V1 N1\n").unwrap();
+    let session = |extra: &[&str]| {
+        let follow = cluster.follow(&[&["--profile", "maildir"], extra].concat());
+        cluster.settle();
+        follow.stop();
+    };
+    // One records, one finds records that prove something, one notes that all is as recorded.
+    (0..3).for_each(|_| session(&[]));
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let odd = |name: &str, file: &str| {
+        fs::set_permissions(folder(&source, name).join(file), fs::Permissions::from_mode(0o604)).unwrap();
+        folder(&replica, name).join(file)
+    };
+    // Nobody does that to mail: it tells where a scan has been.
+    let unchanged = odd(".A/cur", "2.M1P1.host:2,S");
+    let changed = odd("cur", "0.M1P1.host:2,S");
+    fs::write(folder(&source, "cur/9.M1P1.host:2,"), "more").unwrap();
+    fs::remove_file(folder(&source, "new/1.M1P1.host:2,S")).unwrap();
+    fs::write(folder(&source, "dovecot-uidlist"), "3 V1 N2\n").unwrap();
+    fs::rename(folder(&source, ".B"), folder(&source, ".C")).unwrap();
+    session(&[]);
+    assert_eq!((mode(&changed), mode(&unchanged)), (0o604, 0o644));
+    assert_eq!(fs::read(folder(&replica, "cur/9.M1P1.host:2,")).unwrap(), b"more");
+    assert!(!folder(&replica, "new/1.M1P1.host:2,S").exists());
+    assert_eq!(fs::read(folder(&replica, "dovecot-uidlist")).unwrap(), b"3 V1 N2\n");
+    assert!(folder(&replica, ".C/cur/4.M1P1.host:2,S").exists() && !folder(&replica, ".B").exists());
+    // Other exclusions let nothing be taken for granted.
+    session(&["--exclude", "*.bak"]);
+    assert_eq!(mode(&unchanged), 0o604);
 }

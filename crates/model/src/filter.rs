@@ -41,6 +41,8 @@ enum Only {
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     rules: Vec<Rule>,
+    profile: Profile,
+    text: Vec<u8>,
 }
 
 /// What Dovecot rebuilds by itself or holds only while it runs. Deliveries under way are the plain files in `tmp`
@@ -61,16 +63,34 @@ const MAILDIR: &[(&str, Only)] = &[
 impl Filter {
     /// The profile's exclusions first, then the user's patterns, which may take some of them back.
     pub fn new<'a>(profile: Profile, patterns: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, FilterError> {
-        let mut rules = Vec::new();
+        let (mut rules, mut text) = (Vec::new(), Vec::new());
+        let mut note = |pattern: &[u8]| {
+            text.extend_from_slice(&(pattern.len() as u64).to_le_bytes());
+            text.extend_from_slice(pattern);
+        };
         if profile == Profile::Maildir {
             for (pattern, only) in MAILDIR {
+                note(pattern.as_bytes());
                 rules.extend(rule(pattern.as_bytes())?.map(|rule| Rule { only: *only, ..rule }));
             }
         }
         for pattern in patterns {
+            note(pattern);
             rules.extend(rule(pattern)?);
         }
-        Ok(Self { rules })
+        Ok(Self { rules, profile, text })
+    }
+
+    /// Equal for filters that were made of the same patterns.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Whether all that ever happens to a file in this directory shows in the names there: a message in `cur` or `new` of a
+    /// Maildir is written elsewhere, and never again.
+    pub fn is_mail(&self, directory: &RelPath) -> bool {
+        let name = directory.split().map(|(_, name)| name);
+        self.profile == Profile::Maildir && name.is_some_and(|name| matches!(name.as_bytes(), b"cur" | b"new"))
     }
 
     /// Whether nothing but the private directory is excluded: then no path needs to be asked about.
@@ -174,9 +194,25 @@ mod tests {
     }
 
     #[test]
+    fn filters_of_other_patterns_have_other_bytes() {
+        let bytes = |profile, patterns: &[&'static str]| {
+            let patterns = patterns.iter().map(|pattern| pattern.as_bytes());
+            Filter::new(profile, patterns).expect("valid patterns").as_bytes().to_vec()
+        };
+        let table = [&[][..], &["ab"], &["a", "b"], &["b", "a"], &["a\nb"], &["a", "", "b"]];
+        let mut all: Vec<_> = table.iter().map(|patterns| bytes(Profile::Plain, patterns)).collect();
+        all.push(bytes(Profile::Maildir, &[]));
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+    }
+
+    #[test]
     fn maildir_profile_keeps_messages_and_leaves_indexes_and_deliveries() {
         let filter = Filter::new(Profile::Maildir, []).expect("built-in patterns");
-        let excludes = |path: &str| filter.excludes(&RelPath::parse(path.as_bytes()).expect("a path"), false);
+        let path = |path: &str| RelPath::parse(path.as_bytes()).expect("a path");
+        assert!(filter.is_mail(&path("u/Maildir/new")) && !filter.is_mail(&path("u/Maildir/tmp")));
+        assert!(!Filter::new(Profile::Plain, []).expect("no patterns").is_mail(&path("u/Maildir/new")));
+        let excludes = |of: &str| filter.excludes(&path(of), false);
         for kept in [
             "u/Maildir/dovecot-uidlist",
             "u/Maildir/cur/1.M2P3.host,S=5:2,S",

@@ -13,7 +13,7 @@ use crate::plan::{BATCH_CHANGES, Have, Mood, NAMES_MAX, Plan, Planned};
 use crate::rescan::Rescans;
 use crate::step::{Action, Batch, Step};
 use crate::{Error, Result};
-use fulmar_model::{Change, Filter, RelPath, ReplicaId, Scope, Seq};
+use fulmar_model::{Change, Filter, Hash, Record, RelPath, ReplicaId, Scope, Seq, Stat};
 use fulmar_store::{Catalog, NewChange, Outstanding, Queue, Unfinished, Work};
 use fulmar_tree::{Names, Tree};
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -319,6 +319,21 @@ impl Planner {
             self.save_guard()?;
         }
         Ok(())
+    }
+
+    /// A scan that went by `rules` has found everything in these directories as recorded, and themselves.
+    pub(crate) fn found_whole(&mut self, directories: &[(RelPath, Stat)], rules: Hash) -> Result<()> {
+        if directories.is_empty() {
+            return Ok(());
+        }
+        self.catalog.begin()?;
+        for (path, stat) in directories {
+            // Otherwise something in it was planned meanwhile.
+            if let Some(record) = self.catalog.get(path)?.filter(|record| record.proves(stat)) {
+                self.catalog.put(path, &Record { hash: Some(rules), ..record })?;
+            }
+        }
+        Ok(self.catalog.commit()?)
     }
 
     /// Stops removals.

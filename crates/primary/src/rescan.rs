@@ -2,15 +2,18 @@
 //! again and again where events do not reach. No network, no content: one stat an entry.
 //!
 //! What a scan finds missing is queued last, after its number was told to the guard.
+//!
+//! Of a Maildir's `cur` and `new`, in which all that happens shows in the names, a scan notes when everything was as recorded,
+//! and the next one passes over those that have not changed since: see [`fulmar_model::Record::was_found_whole`].
 
 use crate::capture::advance;
 use crate::clock::Clock;
 use crate::keeper::Keeper;
 use crate::planner::Planner;
 use crate::{Error, Result};
-use fulmar_model::{Filter, Kind, Name, RelPath, Scope, Seq, Stat};
+use fulmar_model::{Filter, Hash, Kind, Name, RelPath, Scope, Seq, Stat};
 use fulmar_store::{CatalogReader, NewChange, Queue, Rows};
-use fulmar_tree::{Part, Step, Walk, walk_together};
+use fulmar_tree::{Listing, Part, Step, Walk, hash_bytes, walk_together};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -136,7 +139,9 @@ impl Rescan {
 
     fn scanner(&self) -> Result<Scanner<'_>> {
         let catalog = self.planner.ask_blocking(|planner| planner.catalog.reader())??;
-        Ok(Scanner { rescan: self, catalog, changed: Vec::new(), missing: Vec::new() })
+        let rules = hash_bytes(self.filter.as_bytes());
+        let (changed, missing, whole) = Default::default();
+        Ok(Scanner { rescan: self, catalog, rules, changed, missing, whole, mail: None })
     }
 }
 
@@ -144,15 +149,26 @@ impl Rescan {
 struct Scanner<'a> {
     rescan: &'a Rescan,
     catalog: CatalogReader,
+    /// What it goes by.
+    rules: Hash,
     changed: Vec<RelPath>,
     missing: Vec<RelPath>,
+    /// Directories of mail in which everything is as recorded, to be noted.
+    whole: Vec<(RelPath, Stat)>,
+    /// The one that is looked through, as it was at first, if everything in it was as recorded so far.
+    mail: Option<(RelPath, Stat)>,
 }
 
 impl Scanner<'_> {
-    fn step(&mut self, step: Step) -> Result<()> {
+    fn step(&mut self, walk: &mut Walk, step: Step) -> Result<()> {
         match step {
-            Step::Listing(listing) => {
-                self.compare(&listing.path, listing.part, listing.entries)?;
+            Step::Listing(Listing { path, stat, part, entries }) => {
+                let found = self.changed.len() + self.missing.len();
+                self.compare(walk, &path, part, entries)?;
+                let as_recorded = found == self.changed.len() + self.missing.len();
+                if self.rescan.filter.is_mail(&path) {
+                    self.note_mail(path, stat, part, as_recorded)?;
+                }
                 self.write(false)
             }
             Step::Unreadable { path, error } => {
@@ -163,7 +179,7 @@ impl Scanner<'_> {
     }
 
     /// Merges a part of a directory with its rows, both in order of names.
-    fn compare(&mut self, path: &RelPath, part: Part, entries: Vec<(Name, Stat)>) -> Result<()> {
+    fn compare(&mut self, walk: &mut Walk, path: &RelPath, part: Part, entries: Vec<(Name, Stat)>) -> Result<()> {
         let (mut rows, missing) = (self.catalog.rows(path), &mut self.missing);
         let mut pass = |rows: &mut Rows<'_>, before: Option<&Name>| {
             while let Some((gone, _)) = rows.next_before(before)? {
@@ -176,20 +192,45 @@ impl Scanner<'_> {
         for (name, stat) in entries {
             pass(&mut rows, Some(&name))?;
             let known = rows.record(&name)?;
+            let is_directory = stat.kind == Kind::Directory;
+            if is_directory && known.as_ref().is_some_and(|record| record.was_found_whole(&stat, self.rules)) {
+                walk.skip(&name);
+            }
             if known.as_ref().is_some_and(|record| record.proves(&stat)) {
                 continue;
             }
             // A socket is nothing: only what it has replaced is of interest.
             let here = path.join(&name);
             let nothing = stat.kind == Kind::Socket && known.is_none();
-            if !nothing && !self.rescan.filter.excludes_here(&here, stat.kind == Kind::Directory) {
+            if !nothing && !self.rescan.filter.excludes_here(&here, is_directory) {
                 self.changed.push(here);
             }
         }
         pass(&mut rows, None)
     }
 
+    /// A part of a directory of mail has been looked through; `stat`: as it was before.
+    fn note_mail(&mut self, path: RelPath, stat: Stat, part: Part, as_recorded: bool) -> Result<()> {
+        if part.index() == 0 {
+            let record = self.catalog.get(&path)?;
+            let as_recorded = record.is_some_and(|record| record.proves(&stat) && record.hash != Some(self.rules));
+            // What is in a directory in there would not show in its names.
+            self.mail = (as_recorded && stat.links <= 2).then_some((path, stat));
+        } else if self.mail.as_ref().is_some_and(|(first, was)| *first != path || !was.same_version(&stat)) {
+            self.mail = None;
+        }
+        self.mail = self.mail.take().filter(|_| as_recorded);
+        if part.next().is_none() {
+            self.whole.extend(self.mail.take());
+        }
+        Ok(())
+    }
+
     fn write(&mut self, end: bool) -> Result<()> {
+        if end || self.whole.len() >= GROUP {
+            let (whole, rules) = (std::mem::take(&mut self.whole), self.rules);
+            self.rescan.planner.ask_blocking(move |planner| planner.found_whole(&whole, rules))??;
+        }
         let spill = self.missing.len() > MISSING_MAX;
         if end || spill {
             self.changed.append(&mut self.missing);

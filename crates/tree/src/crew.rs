@@ -18,11 +18,11 @@ enum Told<E> {
 }
 
 /// Goes through `walk` with a thread for each of `workers`, each of which does `work` with what it finds, and gives them
-/// back. Directories and parts come as from the walk itself, each once. The first error ends all.
+/// back. `work` may have its walk [`skip`](Walk::skip) something. Directories and parts come as from the walk itself, each once. The first error ends all.
 pub fn walk_together<W: Send, E: Send>(
     walk: Walk,
     mut workers: Vec<W>,
-    work: impl Fn(&mut W, Step) -> Result<(), E> + Sync,
+    work: impl Fn(&mut W, &mut Walk, Step) -> Result<(), E> + Sync,
 ) -> Result<Vec<W>, E> {
     // How many have nothing to do.
     let hungry = AtomicUsize::new(0);
@@ -32,7 +32,9 @@ pub fn walk_together<W: Send, E: Send>(
         for (number, worker) in workers.iter_mut().enumerate() {
             let (way, walks) = channel();
             let (work, hungry, told) = (&work, &hungry, Leaving(telling.clone()));
-            scope.spawn(move || told.leave(each(number, &walks, &told.0, hungry, |step| work(worker, step))));
+            scope.spawn(move || {
+                told.leave(each(number, &walks, &told.0, hungry, |walk, step| work(worker, walk, step)))
+            });
             ways.push(way);
         }
         drop(telling);
@@ -69,13 +71,13 @@ fn each<E>(
     walks: &Receiver<Walk>,
     told: &Sender<Told<E>>,
     hungry: &AtomicUsize,
-    mut work: impl FnMut(Step) -> Result<(), E>,
+    mut work: impl FnMut(&mut Walk, Step) -> Result<(), E>,
 ) -> Result<(), E> {
     // Nobody listens: then another has failed.
     while told.send(Told::Idle(number)).is_ok() {
         let Ok(mut walk) = walks.recv() else { break };
         while let Some(step) = walk.next_dir() {
-            work(step)?;
+            work(&mut walk, step)?;
             if hungry.load(Ordering::Relaxed) > 0
                 && let Some(half) = walk.share()
                 && told.send(Told::Share(half)).is_err()

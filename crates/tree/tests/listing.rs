@@ -116,7 +116,7 @@ fn a_walk_by_several_threads_finds_the_same_and_every_thread_gets_some() {
     for threads in 1..4 {
         // Nobody is so fast that nothing is left for the others.
         let (started, changed) = (Mutex::new(0), Condvar::new());
-        let begin = |found: &mut Vec<(String, usize)>, step: Step| {
+        let begin = |found: &mut Vec<(String, usize)>, _: &mut Walk, step: Step| {
             let Step::Listing(listing) = step else { return Err("unreadable") };
             let mut count = started.lock().expect("no panic");
             *count += usize::from(found.is_empty());
@@ -133,11 +133,11 @@ fn a_walk_by_several_threads_finds_the_same_and_every_thread_gets_some() {
         found.sort();
         assert_eq!(found, expected);
     }
-    let failing = |_: &mut (), _| Err("no");
+    let failing = |_: &mut (), _: &mut Walk, _| Err("no");
     let walk = || Walk::new(&fixture.tree, &RelPath::root());
     assert_eq!(walk_together(walk(), vec![(), ()], failing), Err("no"));
     let panics =
-        std::panic::catch_unwind(|| walk_together(walk(), vec![(), ()], |(), _| panic!("a fault")) as Result<_, ()>);
+        std::panic::catch_unwind(|| walk_together(walk(), vec![(), ()], |(), _, _| panic!("a fault")) as Result<_, ()>);
     assert!(panics.is_err());
 }
 
