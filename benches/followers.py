@@ -77,7 +77,8 @@ def fulmar_restart(record, measure, contenders, source, to, number):
     control, name = contenders.ground.path / "control.sock", f"restart-{number}-fulmar"
     profile = ["--profile", "maildir"] if measure == "j" else []
     with fulmar(contenders, source.path, [to], peers.state_of(to), *profile):
-        pass
+        # Only then the tree has been looked through.
+        await_durable(control)
     command = [contenders.fulmar, "follow", source.path, to, "--state-dir", peers.state_of(to), "--control", control, "--quiet", *profile]
     missed = mailbox(source) / name
     missed.write_text("came while nobody looked\n")
