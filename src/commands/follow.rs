@@ -62,6 +62,8 @@ async fn follow(args: &FollowArgs) -> std::result::Result<Exit, Ended> {
         }
     }
     drop(progress);
+    // What it is good for is space.
+    let _ = primary.close().await;
     // Left behind it would only be removed by the next start.
     let _ = std::fs::remove_file(&socket);
     match failure {

@@ -248,6 +248,12 @@ impl Primary {
         self.0.end.cancel();
     }
 
+    /// Leaves the state in order at the end of the process: no log that grew large beside its database. Without it nothing is
+    /// lost.
+    pub async fn close(&self) -> Result<()> {
+        Ok(self.0.planner.ask(|planner| planner.catalog.close_log()).await??)
+    }
+
     /// The whole picture.
     pub async fn status(&self) -> Result<TreeStatus> {
         self.0.status().await

@@ -54,7 +54,7 @@ pub(crate) const CATALOG: Layout = Layout {
     application_id: 0x4675_6c43,
     migrations: &[CATALOG_1, CATALOG_2],
     searched: Searched::Every,
-    cache_kib: 32 * 1024,
+    cache_kib: 16 * 1024,
 };
 
 /// store.db of a replica, a catalog and more; the id reads "FulR".
@@ -62,7 +62,7 @@ pub(crate) const REPLICA: Layout = Layout {
     application_id: 0x4675_6c52,
     migrations: &[REPLICA_1, REPLICA_2],
     searched: Searched::Linked,
-    cache_kib: 32 * 1024,
+    cache_kib: 16 * 1024,
 };
 
 impl Layout {

@@ -282,6 +282,24 @@ fn a_reader_between_calls_is_in_nobodys_way() {
 }
 
 #[test]
+fn a_process_leaves_no_large_log_and_does_not_bother_with_a_small_one() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db")).expect("open");
+    let log = || std::fs::metadata(folder.path().join("catalog.db-wal")).expect("log").len();
+    catalog.put(&path("a"), &file(1)).expect("put");
+    catalog.close_log().expect("close");
+    assert!(log() > 0);
+    catalog.begin().expect("begin");
+    for number in 0..20_000 {
+        catalog.put(&path(&format!("directory/{number}")), &file(number)).expect("put");
+    }
+    catalog.commit().expect("commit");
+    assert!(log() > 1 << 20, "{}", log());
+    catalog.close_log().expect("close");
+    assert_eq!(log(), 0);
+}
+
+#[test]
 fn a_call_of_a_reader_sees_one_state_although_the_writer_commits_meanwhile() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let (mut catalog, _) = Catalog::open(&folder.path().join("catalog.db")).expect("open");
