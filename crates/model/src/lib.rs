@@ -1,7 +1,7 @@
 //! The vocabulary of Fulmar, in reading order: where (`path`), what (`kind`, `stat`, `entry`), what it contains (`hash`,
 //! `xattr`), what is remembered of it (`record`), that it may differ (`change`), what could not be done (`outcome`),
 //! who (`id`), what the user decided (`filter`, `policy`), how often something is done (`cadence`), and what an audit sees and
-//! finds (`tally`, `sighting`, `difference`).
+//! finds (`tally`, `sighting`, `difference`, `mailbox`).
 //!
 //! Plain data over the standard library: nothing here reads a file, a socket, a clock or a random source.
 
@@ -14,6 +14,7 @@ mod glob;
 mod hash;
 mod id;
 mod kind;
+mod mailbox;
 mod outcome;
 mod path;
 mod policy;
@@ -32,6 +33,7 @@ pub use filter::{Filter, FilterError};
 pub use hash::Hash;
 pub use id::{Id, IdError, QueueId, ReplicaId, RootId, Term, TreeId};
 pub use kind::{Device, Kind};
+pub use mailbox::{Mailbox, NAMES_TOLD, Trouble, Uids, troubles};
 pub use outcome::{Held, HeldReason, Outcome};
 pub use path::{Escaped, NAME_BYTES_MAX, Name, PATH_BYTES_MAX, PRIVATE_DIRECTORY, PathError, RelPath, escape};
 pub use policy::{DeletePolicy, Durability, PolicyError, Profile};
