@@ -1,6 +1,6 @@
 //! Findings by directory, as many as will be shown; the others are counted.
 
-use fulmar_model::{Difference, RelPath, Side, Unread};
+use fulmar_model::{Difference, Mailbox, RelPath, Side, Trouble, Unread};
 use fulmar_primary::Finding;
 use std::collections::HashMap;
 
@@ -19,6 +19,16 @@ pub struct Group {
     last: Option<RelPath>,
 }
 
+/// A mailbox in which something is wrong.
+pub struct Troubled {
+    /// Where.
+    pub path: RelPath,
+    /// What.
+    pub troubles: Vec<Trouble>,
+    /// What both sides have of it; the source first.
+    pub sides: Box<[Option<Mailbox>; 2]>,
+}
+
 /// What is kept of the findings.
 #[derive(Default)]
 pub struct Gathered {
@@ -29,6 +39,8 @@ pub struct Gathered {
     pub busy: Vec<RelPath>,
     /// How many there are.
     pub busy_count: u64,
+    /// Mailboxes in which something is wrong, the first of them.
+    pub mailboxes: Vec<Troubled>,
     /// Paths that could not be read, the first of them.
     pub unread: Vec<(Side, Unread)>,
     kept: usize,
@@ -51,6 +63,12 @@ impl Gathered {
                 if self.busy.len() < self.limit && room {
                     self.kept += 1;
                     self.busy.push(path);
+                }
+            }
+            Finding::Mailbox { path, troubles, sides } => {
+                if self.mailboxes.len() < self.limit && room {
+                    self.kept += 1;
+                    self.mailboxes.push(Troubled { path, troubles, sides });
                 }
             }
             Finding::Unreadable { side, unread } => {

@@ -2,7 +2,7 @@
 
 use super::table::place;
 use super::value::text;
-use super::{Audit, Header, counted, coverage};
+use super::{Audit, Header, counted, coverage, mail};
 use crate::render::{bytes, shown_error};
 use fulmar_model::{Aspect, RelPath};
 use fulmar_primary::{Coverage, Verdict};
@@ -58,6 +58,7 @@ fn section(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Result
     facts(out, header, verdict)?;
     by_kind(out, verdict)?;
     directories(out, header, audit)?;
+    mailboxes(out, audit, verdict)?;
     others(out, audit, verdict)?;
     out.write_str("</section>\n")
 }
@@ -70,6 +71,10 @@ fn facts(out: &mut String, header: &Header, verdict: &Verdict) -> std::fmt::Resu
     fact("Replica", &place(verdict))?;
     fact("", &side(verdict.replica))?;
     fact("Took", &format!("{:.1} s", verdict.took.as_secs_f64()))?;
+    if let Some(census) = verdict.mailboxes {
+        let count = counted(census.count, "mailbox");
+        fact("Mail", &format!("{count}, {} with something wrong", census.troubled))?;
+    }
     let notes = coverage(verdict);
     let complete = verdict.unread() == 0 && verdict.busy == 0;
     if notes.is_empty() && complete {
@@ -139,6 +144,26 @@ fn directories(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
         0 => Ok(()),
         hidden => writeln!(out, "<p>and {} more in other directories</p>", counted(hidden, "path")),
     }
+}
+
+fn mailboxes(out: &mut String, audit: &Audit, verdict: &Verdict) -> std::fmt::Result {
+    let Some(census) = verdict.mailboxes.filter(|census| census.troubled > 0) else { return Ok(()) };
+    let shown = &audit.gathered.mailboxes;
+    writeln!(out, "<h3>Mailboxes in which something is wrong: {} of {}</h3>", census.troubled, census.count)?;
+    out.write_str("<div class=\"wide\"><table class=\"differences\">\n<tr><th>Mailbox</th><th>What</th><th>Source</th><th>Replica</th></tr>\n")?;
+    for troubled in shown {
+        let [source, replica] = &*troubled.sides;
+        writeln!(
+            out,
+            "<tr><td class=\"name\">{}</td><td>{}</td><td class=\"name\" data-side=\"source\">{}</td><td class=\"name\" data-side=\"replica\">{}</td></tr>",
+            html(&troubled.path.to_string()),
+            html(&mail::lines(&troubled.troubles, &troubled.sides).join("; ")),
+            html(&mail::side(source.as_ref())),
+            html(&mail::side(replica.as_ref()))
+        )?;
+    }
+    out.write_str("</table></div>\n")?;
+    more(out, census.troubled.saturating_sub(shown.len() as u64))
 }
 
 fn others(out: &mut String, audit: &Audit, verdict: &Verdict) -> std::fmt::Result {

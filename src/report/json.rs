@@ -4,7 +4,7 @@
 use super::value::json as value;
 use super::{Audit, Header};
 use crate::render::shown_error;
-use fulmar_model::{Aspect, escape};
+use fulmar_model::{Aspect, Mailbox, Name, escape};
 use fulmar_primary::{Coverage, Finding, Verdict};
 use serde_json::{Map, Value, json};
 
@@ -19,6 +19,17 @@ pub fn finding(replica: &str, finding: &Finding) -> Value {
             "on_source": value(&difference.source),
             "on_replica": value(&difference.replica),
         }),
+        Finding::Mailbox { path, troubles, sides } => {
+            let [on_source, on_replica] = &**sides;
+            json!({
+                "type": "mailbox",
+                "replica": replica,
+                "path": path.to_string(),
+                "troubles": troubles.iter().map(|trouble| trouble.word()).collect::<Vec<_>>(),
+                "on_source": mailbox(on_source.as_ref()),
+                "on_replica": mailbox(on_replica.as_ref()),
+            })
+        }
         Finding::Busy(path) => json!({ "type": "busy", "replica": replica, "path": path.to_string() }),
         Finding::Unreadable { side, unread } => json!({
             "type": "unreadable",
@@ -68,9 +79,27 @@ fn one(audit: &Audit) -> Value {
         "busy": verdict.busy,
         "on_source": coverage(verdict.source),
         "on_replica": coverage(verdict.replica),
+        "mailboxes": verdict.mailboxes.map(|census| {
+            json!({ "count": census.count, "troubled": census.troubled, "busy": census.busy })
+        }),
         "hard_links_compared": verdict.links,
         "trusted_compared": verdict.trusted,
         "seconds": (verdict.took.as_secs_f64() * 1000.0).round() / 1000.0,
+    })
+}
+
+fn mailbox(mailbox: Option<&Mailbox>) -> Value {
+    let Some(mailbox) = mailbox else { return Value::Null };
+    let names = |names: &[Name]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    json!({
+        "uidvalidity": mailbox.uids.map(|uids| uids.validity),
+        "next_uid": mailbox.uids.map(|uids| uids.next),
+        "messages": mailbox.messages,
+        "listed": mailbox.listed,
+        "absent": mailbox.absent_count,
+        "absent_names": names(&mailbox.absent),
+        "cut": mailbox.cut_count,
+        "cut_names": names(&mailbox.cut),
     })
 }
 

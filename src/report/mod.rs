@@ -1,9 +1,10 @@
-//! Reports of an audit, in reading order: what is kept of the findings (`gather`), how a value reads (`value`), and the three
+//! Reports of an audit, in reading order: what is kept of the findings (`gather`), how a value and a mailbox read (`value`, `mail`), and the three
 //! forms (`table`, `json`, `html`); `progress` while it lasts.
 
 mod gather;
 pub mod html;
 pub mod json;
+mod mail;
 mod progress;
 pub mod table;
 mod value;
@@ -39,6 +40,7 @@ pub struct Header {
 fn counted(count: u64, what: &str) -> String {
     match what {
         _ if count == 1 => format!("{count} {what}"),
+        _ if what.ends_with('x') => format!("{count} {what}es"),
         _ if what.ends_with('y') => format!("{count} {}ies", what.trim_end_matches('y')),
         _ => format!("{count} {what}s"),
     }

@@ -1,7 +1,7 @@
 //! The report for a person at a terminal.
 
 use super::value::text;
-use super::{Audit, Header, counted, coverage};
+use super::{Audit, Gathered, Header, counted, coverage, mail};
 use crate::render::{bytes, shown_error};
 use fulmar_model::RelPath;
 use fulmar_primary::{Coverage, Verdict};
@@ -27,6 +27,7 @@ fn write_table(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
         gathered.busy.iter().try_for_each(|path| writeln!(out, "  {path}"))?;
         more(out, gathered.busy_count, gathered.busy.len())?;
     }
+    mailboxes(out, gathered, verdict)?;
     let unread = verdict.unread();
     if unread > 0 {
         writeln!(out, "unreadable ({unread})")?;
@@ -37,6 +38,9 @@ fn write_table(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
     }
     side(out, "source", &format!("{}:{}", header.host, header.source), verdict.source)?;
     side(out, "replica", &place(verdict), verdict.replica)?;
+    if let Some(census) = verdict.mailboxes {
+        writeln!(out, "mail     {}, {} with something wrong", counted(census.count, "mailbox"), census.troubled)?;
+    }
     coverage(verdict).iter().try_for_each(|note| writeln!(out, "note     {note}"))?;
     writeln!(out, "{}", summary(header, audit, verdict))
 }
@@ -68,6 +72,18 @@ fn differences(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
         )?;
     }
     Ok(())
+}
+
+fn mailboxes(out: &mut String, gathered: &Gathered, verdict: &Verdict) -> std::fmt::Result {
+    let Some(census) = verdict.mailboxes.filter(|census| census.troubled > 0) else { return Ok(()) };
+    writeln!(out, "mailboxes in which something is wrong ({} of {})", census.troubled, census.count)?;
+    for troubled in &gathered.mailboxes {
+        let [source, replica] = &*troubled.sides;
+        writeln!(out, "  {}", troubled.path)?;
+        writeln!(out, "    source {}; replica {}", mail::side(source.as_ref()), mail::side(replica.as_ref()))?;
+        mail::lines(&troubled.troubles, &troubled.sides).iter().try_for_each(|line| writeln!(out, "    {line}"))?;
+    }
+    more(out, census.troubled, gathered.mailboxes.len())
 }
 
 /// A directory as a person reads it.

@@ -26,6 +26,16 @@ pub struct Mailbox {
     pub cut_count: u64,
     /// Whether it held still while it was looked at.
     pub steady: bool,
+    /// How long ago something last changed in it, by its side's clock.
+    pub age_ms: u64,
+}
+
+impl Mailbox {
+    /// Whether this is what `other` says, of whatever age.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let aged = Self { age_ms: self.age_ms, ..other.clone() };
+        *self == aged
+    }
 }
 
 /// What a client remembers a mailbox by.
@@ -124,6 +134,7 @@ mod tests {
             cut: Vec::new(),
             cut_count: cut,
             steady: true,
+            age_ms: 0,
         }
     }
 

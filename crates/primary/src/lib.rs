@@ -34,7 +34,7 @@ mod step;
 mod supervisor;
 mod waiting;
 
-pub use audit::{AuditSettings, Coverage, Finding, Inspected, Inspection, Pulse as AuditPulse, Verdict};
+pub use audit::{AuditSettings, Census, Coverage, Finding, Inspected, Inspection, Pulse as AuditPulse, Verdict};
 pub use clock::Clock;
 pub use error::{Error, Result};
 pub use guard::{GuardState, Trip};

@@ -7,8 +7,8 @@ use crate::open::open_to_read;
 use crate::session::Options;
 use crate::{Error, Result};
 use fulmar_link::{Lane, Link, Sender};
-use fulmar_model::{Filter, Found, Node, RelPath};
-use fulmar_tree::audit::{Audited, Auditing, Meter, audit, look};
+use fulmar_model::{Filter, Found, Mailbox, Node, RelPath};
+use fulmar_tree::audit::{Audited, Auditing, Meter, audit, look, mailbox_at, mailboxes};
 use fulmar_tree::{Part, Tree};
 use fulmar_wire::{
     Answer, Begin, Begun, Digest, FRAME_BYTES_MAX, FromPrimary, FromReplica, LOOKS_MAX, Linked, PAGE_ENTRIES_MAX,
@@ -113,6 +113,7 @@ impl Reader {
                     self.say(Answer::Buckets { digests })?;
                 }
                 Question::Names { bucket } => self.names(&audited, bucket)?,
+                Question::Mailboxes { paths } => self.mailboxes(&paths)?,
                 Question::Unread => {
                     let all = audited.unread().to_vec();
                     self.pages(
@@ -172,6 +173,22 @@ impl Reader {
             self.say(Answer::Seen { question, look })?;
         }
         Ok(())
+    }
+
+    fn mailboxes(&self, paths: &[RelPath]) -> Result<()> {
+        if paths.len() > LOOKS_MAX || paths.iter().any(RelPath::is_private) {
+            return Err(Error::Protocol("a look at too much, or at the private directory"));
+        }
+        let all = match paths {
+            [] => mailboxes(&self.tree, &self.how, &self.meter)?,
+            paths => paths.iter().filter_map(|path| mailbox_at(&self.tree, path, &self.meter)).collect(),
+        };
+        // A path, and a few names.
+        let size = |mailbox: &Mailbox| {
+            let names = mailbox.absent.iter().chain(&mailbox.cut).map(|name| name.as_bytes().len());
+            mailbox.path.as_bytes().len() + names.sum::<usize>()
+        };
+        self.pages(all, size, |mailboxes, more| Answer::Mailboxes { more, mailboxes })
     }
 
     fn names(&self, audited: &Audited, bucket: u8) -> Result<()> {

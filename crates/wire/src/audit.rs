@@ -4,7 +4,7 @@
 
 use crate::Ancestor;
 use crate::field::{DecodeError, Field, Fields, Sink, record, sure};
-use fulmar_model::{Below, Entry, Found, Hash, Id, Look, Profile, RelPath, Sighting, Tally, Unread};
+use fulmar_model::{Below, Entry, Found, Hash, Id, Look, Mailbox, Profile, RelPath, Sighting, Tally, Uids, Unread};
 use minicbor::Decoder;
 
 /// The most paths that one question looks at.
@@ -96,6 +96,11 @@ pub enum Question {
     },
     /// What could not be read. Answered by `Unread`.
     Unread,
+    /// Mailboxes: those of the whole tree, or those at these paths, in order and at most [`LOOKS_MAX`]. Answered by `Mailboxes`.
+    Mailboxes {
+        /// Which; none: all.
+        paths: Vec<RelPath>,
+    },
 }
 
 /// Of the replica.
@@ -151,6 +156,13 @@ pub enum Answer {
         /// As far as they were remembered.
         paths: Vec<Unread>,
     },
+    /// To `Mailboxes`; what is no mailbox is left out.
+    Mailboxes {
+        /// Whether more follow.
+        more: bool,
+        /// In order of paths.
+        mailboxes: Vec<Mailbox>,
+    },
 }
 
 record!(Begin { boot, ancestors, source, profile, patterns, privileged, idle, rate });
@@ -162,6 +174,8 @@ record!(Below { digest, names, tally });
 record!(Found { name, entry, below });
 record!(Look { what, steady, version, age_ms });
 record!(Unread { path, errno });
+record!(Uids { validity, next });
+record!(Mailbox { path, uids, messages, listed, absent, absent_count, cut, cut_count, steady, age_ms });
 
 impl Field for Sighting {
     fn put(&self, to: &mut Sink<'_>) {
@@ -193,6 +207,7 @@ impl Field for Question {
             Self::Buckets => numbered(to, 4, &[]),
             Self::Names { bucket } => numbered(to, 5, &[bucket]),
             Self::Unread => numbered(to, 6, &[]),
+            Self::Mailboxes { paths } => numbered(to, 7, &[paths]),
         }
     }
 
@@ -205,6 +220,7 @@ impl Field for Question {
                 4 => Self::Buckets,
                 5 => Self::Names { bucket: fields.next()? },
                 6 => Self::Unread,
+                7 => Self::Mailboxes { paths: fields.next()? },
                 _ => return Ok(None),
             }))
         })
@@ -222,6 +238,7 @@ impl Field for Answer {
             Self::Buckets { digests } => numbered(to, 6, &[digests]),
             Self::Names { bucket, more, names } => numbered(to, 7, &[bucket, more, names]),
             Self::Unread { more, paths } => numbered(to, 8, &[more, paths]),
+            Self::Mailboxes { more, mailboxes } => numbered(to, 9, &[more, mailboxes]),
         }
     }
 
@@ -241,6 +258,7 @@ impl Field for Answer {
                 6 => Self::Buckets { digests: fields.next()? },
                 7 => Self::Names { bucket: fields.next()?, more: fields.next()?, names: fields.next()? },
                 8 => Self::Unread { more: fields.next()?, paths: fields.next()? },
+                9 => Self::Mailboxes { more: fields.next()?, mailboxes: fields.next()? },
                 _ => return Ok(None),
             }))
         })

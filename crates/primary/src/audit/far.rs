@@ -3,7 +3,7 @@
 use super::inspection::Pulse;
 use crate::{Error, Result};
 use fulmar_link::{Lane, Link};
-use fulmar_model::{Found, Look, Node, RelPath};
+use fulmar_model::{Found, Look, Mailbox, Node, RelPath};
 use fulmar_tree::Part;
 use fulmar_wire::{Answer, FromPrimary, FromReplica, Linked, Question};
 use std::time::Duration;
@@ -95,6 +95,14 @@ impl Far {
     pub(super) async fn look(&mut self, asked: u32) -> Result<Look> {
         match self.answer().await? {
             Answer::Seen { question, look } if question == asked => Ok(look),
+            _ => Err(Error::Protocol("an answer to something else")),
+        }
+    }
+
+    /// The next mailboxes; false: none follow. What a peer says of them is sorted by the caller.
+    pub(super) async fn mailboxes(&mut self) -> Result<(Vec<Mailbox>, bool)> {
+        match self.answer().await? {
+            Answer::Mailboxes { more, mailboxes } => Ok((mailboxes, more)),
             _ => Err(Error::Protocol("an answer to something else")),
         }
     }

@@ -6,7 +6,7 @@ use super::suspects::{Read, Suspect};
 use super::verdict::{Coverage, Finding, Verdict};
 use crate::session::{Endpoint, Target};
 use crate::{Error, Result};
-use fulmar_model::{Below, Filter, Id, Profile, RelPath, Side};
+use fulmar_model::{Below, Filter, Id, Mailbox, Profile, RelPath, Side};
 use fulmar_tree::Tree;
 use fulmar_tree::audit::{Audited, Auditing, Meter, audit};
 use fulmar_wire::{Ancestor, Answer, Begin, Digest, Question};
@@ -80,7 +80,13 @@ impl Inspection {
         let tree = tokio::task::spawn_blocking(move || Tree::open(&path)).await.map_err(|_| Error::Gone)??;
         let begin = begin(&settings, &tree)?;
         let meter = Arc::new(Meter::default());
-        let source = Arc::new(Source { tree, settings, meter: Arc::clone(&meter), readings: Default::default() });
+        let source = Arc::new(Source {
+            tree,
+            settings,
+            meter: Arc::clone(&meter),
+            readings: Default::default(),
+            mailboxes: Arc::default(),
+        });
         let (mut visits, mut pulses) = (JoinSet::new(), Vec::new());
         for (index, endpoint) in source.settings.endpoints.iter().enumerate() {
             let (pulse, seen) = watch::channel(Pulse::default());
@@ -139,6 +145,7 @@ struct Source {
     meter: Arc<Meter>,
     /// Without and with `trusted.*` attributes.
     readings: [OnceCell<Arc<Audited>>; 2],
+    mailboxes: Arc<OnceCell<Vec<Mailbox>>>,
 }
 
 impl Source {
@@ -189,7 +196,8 @@ async fn inspect(source: Arc<Source>, target: Target, begin: Begin, teller: Tell
     };
     let (stack, suspects, unread) = (Vec::new(), Vec::new(), HashSet::new());
     let meter = Arc::clone(&source.meter);
-    let mut visit = Visit { source: audited, meter, far, teller, verdict, stack, suspects, unread };
+    let mailboxes = (source.settings.profile == Profile::Maildir).then(|| Arc::clone(&source.mailboxes));
+    let mut visit = Visit { source: audited, meter, far, teller, verdict, stack, suspects, unread, mailboxes };
     visit.compare_all(theirs).await?;
     visit.verdict.took = began.elapsed();
     Ok(visit.verdict)
@@ -214,6 +222,8 @@ pub(super) struct Visit {
     pub(super) suspects: Vec<Suspect>,
     /// What was told to be unreadable.
     pub(super) unread: HashSet<(Side, RelPath)>,
+    /// Of the source, once they were looked at; `None` where mailboxes are not compared.
+    pub(super) mailboxes: Option<Arc<OnceCell<Vec<Mailbox>>>>,
 }
 
 impl Visit {
@@ -225,7 +235,8 @@ impl Visit {
         let ours = self.source.below();
         self.compare(&RelPath::root(), ours, theirs.below);
         self.descend().await?;
-        self.compare_links(theirs.links).await
+        self.compare_links(theirs.links).await?;
+        self.compare_mailboxes().await
     }
 
     async fn tell_unread(&mut self, theirs: u64) -> Result<()> {
@@ -259,7 +270,7 @@ impl Visit {
                 self.teller.pulse.send_modify(|pulse| pulse.differences += 1);
             }
             Finding::Busy(_) => self.verdict.busy += 1,
-            Finding::Unreadable { .. } => {}
+            Finding::Mailbox { .. } | Finding::Unreadable { .. } => {}
         }
         self.send(finding).await
     }

@@ -2,17 +2,18 @@
 //!
 //! Reading order: this file (who takes part), `inspection` (one replica, from the greeting to the verdict), `far` (asking
 //! it), `descent` (directories whose digests differ are listed), `suspects` (what seems to differ is looked at again until it is
-//! certain), `groups` (which names are one file), `verdict` (what came of it).
+//! certain), `groups` (which names are one file), `mail` (mailboxes), `verdict` (what came of it).
 
 mod descent;
 mod far;
 mod groups;
 mod inspection;
+mod mail;
 mod suspects;
 mod verdict;
 
 pub use inspection::{AuditSettings, Inspected, Inspection, Pulse};
-pub use verdict::{Coverage, Finding, Verdict};
+pub use verdict::{Census, Coverage, Finding, Verdict};
 
 use std::time::Duration;
 

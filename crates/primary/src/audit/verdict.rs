@@ -1,6 +1,6 @@
 //! What an audit finds, and what it comes to.
 
-use fulmar_model::{Aspect, Difference, RelPath, Side, Tally, Unread};
+use fulmar_model::{Aspect, Difference, Mailbox, RelPath, Side, Tally, Trouble, Unread};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,6 +9,15 @@ use std::time::Duration;
 pub enum Finding {
     /// Both sides held still, and are not the same.
     Difference(Difference),
+    /// Something is wrong with a mailbox, on one side or between both.
+    Mailbox {
+        /// Where.
+        path: RelPath,
+        /// What.
+        troubles: Vec<Trouble>,
+        /// What both sides have of it; the source first.
+        sides: Box<[Option<Mailbox>; 2]>,
+    },
     /// The path seemed to differ each time, and held still on neither look: nothing can be said.
     Busy(RelPath),
     /// A side cannot read it: nothing can be said.
@@ -31,6 +40,17 @@ pub struct Coverage {
     pub mounts: u64,
 }
 
+/// Mailboxes, by what came of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Mailboxes that a side has.
+    pub count: u64,
+    /// Those with which something is wrong.
+    pub troubled: u64,
+    /// Those that kept changing.
+    pub busy: u64,
+}
+
 /// What came of the comparison with one replica.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
@@ -50,6 +70,8 @@ pub struct Verdict {
     pub links: bool,
     /// Whether `trusted.*` attributes were compared: both sides see them.
     pub trusted: bool,
+    /// Mailboxes, where the tree is one of Maildirs.
+    pub mailboxes: Option<Census>,
     /// How long it took.
     pub took: Duration,
 }

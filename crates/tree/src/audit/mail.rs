@@ -7,7 +7,7 @@
 //! name is that of the file without its flags.
 
 use super::settings::{Auditing, Meter};
-use crate::{Dir, Error, Listing, Part, Result, Step, Tree, Walk, walk_together};
+use crate::{Clock, Dir, Error, Listing, Part, Result, Step, Tree, Walk, walk_together};
 use fulmar_model::{Kind, Mailbox, NAMES_TOLD, Name, RelPath, Stat, Uids};
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -48,6 +48,14 @@ pub fn mailboxes(tree: &Tree, how: &Auditing, meter: &Meter) -> Result<Vec<Mailb
     Ok(all)
 }
 
+/// That of a directory; `None`: it is none, or cannot be read, which the audit itself tells.
+pub fn mailbox_at(tree: &Tree, path: &RelPath, meter: &Meter) -> Option<Mailbox> {
+    let dir = tree.dir(path).ok()?;
+    let cur = dir.stat(&Name::parse(b"cur").ok()?).ok()?;
+    cur.filter(|cur| cur.kind == Kind::Directory)?;
+    mailbox(&dir, path, meter).ok()
+}
+
 /// One that holds still, or as it was at the last look.
 fn mailbox(dir: &Dir, path: &RelPath, meter: &Meter) -> Result<Mailbox> {
     let mut pauses = PAUSES_MS.into_iter();
@@ -72,6 +80,7 @@ fn look(dir: &Dir, path: &RelPath) -> Result<Mailbox> {
         cut: Vec::new(),
         cut_count: 0,
         steady: false,
+        age_ms: 0,
     };
     let parts = || [b"cur".as_slice(), b"new", UIDLIST].into_iter().filter_map(|name| Name::parse(name).ok());
     let stats = || parts().map(|name| dir.stat(&name)).collect::<Result<Vec<_>>>();
@@ -112,7 +121,10 @@ fn look(dir: &Dir, path: &RelPath) -> Result<Mailbox> {
         (Some(before), Some(after)) => before.same_version(after),
         (before, after) => before.is_none() && after.is_none(),
     };
-    mailbox.steady = before.iter().zip(&stats()?).all(same);
+    let after = stats()?;
+    mailbox.steady = before.iter().zip(&after).all(same);
+    let last = after.into_iter().flatten().map(|stat| stat.ctime.as_millis()).max().unwrap_or_default();
+    mailbox.age_ms = Clock::coarse_now().as_millis().saturating_sub(last).max(0).unsigned_abs();
     Ok(mailbox)
 }
 

@@ -25,7 +25,7 @@ pub use engine::audit;
 pub use kept::HASHES_MAX;
 pub use links::{LINK_BYTES_MAX, Links};
 pub use look::look;
-pub use mail::mailboxes;
+pub use mail::{mailbox_at, mailboxes};
 pub use settings::{Auditing, Meter};
 
 /// Paths that are remembered as unreadable; beyond it they are counted.

@@ -1,9 +1,9 @@
 //! Arbitrary values of everything that is sent.
 
 use fulmar_model::{
-    Below, DeletePolicy, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Name, Node, Outcome,
-    Profile, QueueId, RelPath, ReplicaId, Seq, Sighting, Tally, Term, Timestamp, TreeId, Unread, Xattr, XattrDigest,
-    Xattrs,
+    Below, DeletePolicy, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Mailbox, Name, Node,
+    Outcome, Profile, QueueId, RelPath, ReplicaId, Seq, Sighting, Tally, Term, Timestamp, TreeId, Uids, Unread, Xattr,
+    XattrDigest, Xattrs,
 };
 use fulmar_wire::{
     Ancestor, Answer, Basis, Begin, Begun, Content, Digest, FromPrimary, FromReplica, Hello, Linked, Offer, Operation,
@@ -157,6 +157,25 @@ pub fn from_primary() -> impl Strategy<Value = FromPrimary> {
     ]
 }
 
+fn mailbox() -> impl Strategy<Value = Mailbox> {
+    let uids = option::of(any::<(u32, u32)>().prop_map(|(validity, next)| Uids { validity, next }));
+    let names = || (vec(name(), 0..3), any::<u64>());
+    (path(), uids, any::<(u64, u64, bool, u64)>(), names(), names()).prop_map(
+        |(path, uids, (messages, listed, steady, age_ms), (absent, absent_count), (cut, cut_count))| Mailbox {
+            path,
+            uids,
+            messages,
+            listed,
+            absent,
+            absent_count,
+            cut,
+            cut_count,
+            steady,
+            age_ms,
+        },
+    )
+}
+
 fn question() -> impl Strategy<Value = Question> {
     let profile = prop_oneof![Just(Profile::Plain), Just(Profile::Maildir), Just(Profile::Webroot)];
     let begin = (any::<[u8; 16]>(), bytes(0..300), profile, vec(bytes(0..40), 0..4), any::<(bool, bool)>());
@@ -172,6 +191,7 @@ fn question() -> impl Strategy<Value = Question> {
         }),
         (any::<u32>(), vec((path(), any::<bool>()), 0..9))
             .prop_map(|(question, paths)| Question::Look { question, paths }),
+        vec(path(), 0..4).prop_map(|paths| Question::Mailboxes { paths }),
         Just(Question::Buckets),
         any::<u8>().prop_map(|bucket| Question::Names { bucket }),
         Just(Question::Unread),
@@ -214,6 +234,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         (any::<(u32, bool)>(), vec(found, 0..5), option::of(any::<i32>()))
             .prop_map(|((question, more), entries, errno)| Answer::Entries { question, more, entries, errno }),
         (any::<u32>(), look).prop_map(|(question, look)| Answer::Seen { question, look }),
+        (any::<bool>(), vec(mailbox(), 0..3)).prop_map(|(more, mailboxes)| Answer::Mailboxes { more, mailboxes }),
         vec(hash(), 0..9).prop_map(|digests| Answer::Buckets { digests }),
         (any::<(u8, bool)>(), vec(linked, 0..9)).prop_map(|((bucket, more), names)| Answer::Names {
             bucket,

@@ -2,8 +2,9 @@
 
 use crate::path;
 use fulmar_model::{
-    Below, DeletePolicy, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Name, Node, Outcome,
-    Profile, QueueId, ReplicaId, Seq, Sighting, Tally, Term, Timestamp, TreeId, Unread, XattrDigest, Xattrs,
+    Below, DeletePolicy, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Mailbox, Name, Node,
+    Outcome, Profile, QueueId, ReplicaId, Seq, Sighting, Tally, Term, Timestamp, TreeId, Uids, Unread, XattrDigest,
+    Xattrs,
 };
 use fulmar_wire::{
     Ancestor, Answer, Basis, Begin, Begun, Content, Digest, FromPrimary, FromReplica, Hello, Linked, Offer, Operation,
@@ -128,7 +129,7 @@ pub fn from_primary() -> Vec<(&'static str, FromPrimary)> {
     messages
 }
 
-fn questions() -> [(&'static str, Question); 6] {
+fn questions() -> [(&'static str, Question); 8] {
     let Hello { boot, ancestors, source, .. } = hello();
     let (profile, patterns) = (Profile::Maildir, vec![Box::from(&b"*.tmp"[..]), Box::from(&b"\xff"[..])]);
     let begin =
@@ -140,11 +141,29 @@ fn questions() -> [(&'static str, Question); 6] {
         ("audit-buckets", Question::Buckets),
         ("audit-names", Question::Names { bucket: 255 }),
         ("audit-unread", Question::Unread),
+        ("audit-mailboxes-all", Question::Mailboxes { paths: Vec::new() }),
+        ("audit-mailboxes", Question::Mailboxes { paths: vec![path("a"), path("b/c")] }),
     ]
 }
 
 fn below() -> Below {
     Below { digest: Hash([7; 32]), names: 70_000, tally: Tally { entries: 70_001, files: 3, bytes: 1 << 40 } }
+}
+
+fn mailbox() -> Mailbox {
+    let name = |name: &str| Name::parse(name.as_bytes()).expect("a name");
+    Mailbox {
+        path: path("ann"),
+        uids: Some(Uids { validity: 1_275_660_208, next: 25_022 }),
+        messages: 70_000,
+        listed: 70_001,
+        absent: vec![name("1.gone")],
+        absent_count: 1,
+        cut: vec![name("2.M1.h,S=5"), name("3.M1.h,S=5")],
+        cut_count: 70_000,
+        steady: true,
+        age_ms: 7000,
+    }
 }
 
 fn answers() -> Vec<(&'static str, Answer)> {
@@ -170,6 +189,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("audit-buckets", Answer::Buckets { digests: vec![Hash([1; 32]), Hash([2; 32])] }),
         ("audit-names", Answer::Names { bucket: 255, more: false, names: vec![linked] }),
         ("audit-unread", Answer::Unread { more: false, paths: vec![Unread { path: path("c"), errno: 13 }] }),
+        ("audit-mailboxes", Answer::Mailboxes { more: true, mailboxes: vec![mailbox()] }),
     ]
 }
 

@@ -1,0 +1,177 @@
+//! Mailboxes, where the tree is one of Maildirs: what each side's names, sizes and lists of UIDs say, and whether they agree.
+//!
+//! Where everything else is equal the replica is not asked. Else what does not agree is looked at again on both sides, as any
+//! difference is, until it agrees, or is certain, or has kept changing too long.
+
+use super::inspection::Visit;
+use super::verdict::{Census, Finding};
+use super::{PAUSES_MS, STILL};
+use crate::{Error, Result};
+use fulmar_model::{Mailbox, RelPath, troubles};
+use fulmar_tree::audit::{mailbox_at, mailboxes};
+use fulmar_wire::{LOOKS_MAX, Question};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// What both sides have of a mailbox; the source first.
+type Sides = [Option<Mailbox>; 2];
+
+/// Mailboxes of a replica that are gone through; nobody has so many.
+const MAILBOXES_MAX: u64 = 10_000_000;
+
+/// One in which something seems to be wrong, and since when it looks so.
+struct Suspect {
+    sides: Sides,
+    since: Instant,
+}
+
+impl Visit {
+    pub(super) async fn compare_mailboxes(&mut self) -> Result<()> {
+        let Some(cell) = self.mailboxes.clone() else { return Ok(()) };
+        let (source, meter) = (self.source.clone(), self.meter.clone());
+        let look = || async {
+            let work = tokio::task::spawn_blocking(move || mailboxes(source.tree(), source.how(), &meter));
+            Ok::<_, Error>(work.await.map_err(|_| Error::Gone)??)
+        };
+        let ours = cell.get_or_try_init(look).await?;
+        let mut census = Census::default();
+        if self.verdict.is_equal() {
+            census.count = ours.len() as u64;
+            for mailbox in ours {
+                let sides = [Some(mailbox.clone()), Some(mailbox.clone())];
+                self.judge(mailbox.path.clone(), sides, &mut census).await?;
+            }
+        } else {
+            let suspects = self.match_up(ours, &mut census).await?;
+            self.look_again(suspects, &mut census).await?;
+        }
+        self.verdict.mailboxes = Some(census);
+        Ok(())
+    }
+
+    /// Tells what is wrong with it.
+    async fn judge(&mut self, path: RelPath, sides: Sides, census: &mut Census) -> Result<()> {
+        let troubles = wrong(&sides);
+        if troubles.is_empty() {
+            return Ok(());
+        }
+        census.troubled += 1;
+        self.tell(Finding::Mailbox { path, troubles, sides: Box::new(sides) }).await
+    }
+
+    /// Goes through both sides' mailboxes, in order of paths; gives those in which something seems to be wrong.
+    async fn match_up(&mut self, ours: &[Mailbox], census: &mut Census) -> Result<BTreeMap<RelPath, Suspect>> {
+        let since = Instant::now();
+        let (mut ours, mut suspects, mut last) = (ours.iter().peekable(), BTreeMap::new(), None);
+        let mut suspect = |sides: Sides| {
+            census.count += 1;
+            let path = sides.iter().flatten().next().map(|mailbox| mailbox.path.clone());
+            if let Some(path) = path.filter(|_| !wrong(&sides).is_empty()) {
+                suspects.insert(path, Suspect { sides, since });
+            }
+            census.count <= MAILBOXES_MAX
+        };
+        self.far.ask(Question::Mailboxes { paths: Vec::new() }).await?;
+        loop {
+            let (page, more) = self.far.mailboxes().await?;
+            for theirs in page {
+                if last.as_ref().is_some_and(|last| *last >= theirs.path) {
+                    return Err(Error::Protocol("mailboxes out of order"));
+                }
+                last = Some(theirs.path.clone());
+                while let Some(only) = ours.next_if(|mailbox| mailbox.path < theirs.path) {
+                    suspect([Some(only.clone()), None]);
+                }
+                let here = ours.next_if(|mailbox| mailbox.path.cmp(&theirs.path) == Ordering::Equal);
+                if !suspect([here.cloned(), Some(theirs)]) {
+                    return Err(Error::Protocol("mailboxes without end"));
+                }
+            }
+            if !more {
+                break;
+            }
+        }
+        for only in ours {
+            suspect([Some(only.clone()), None]);
+        }
+        Ok(suspects)
+    }
+
+    async fn look_again(&mut self, mut left: BTreeMap<RelPath, Suspect>, census: &mut Census) -> Result<()> {
+        for pause in [0].into_iter().chain(PAUSES_MS) {
+            if pause > 0 && !left.is_empty() {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+            let all: Vec<RelPath> = left.keys().cloned().collect();
+            for paths in all.chunks(LOOKS_MAX) {
+                for (path, sides) in paths.iter().zip(self.look_at_mailboxes(paths).await?) {
+                    let Some(suspect) = left.get_mut(path) else { continue };
+                    suspect.see(sides);
+                    if wrong(&suspect.sides).is_empty() {
+                        left.remove(path);
+                    } else if suspect.is_certain()
+                        && let Some(suspect) = left.remove(path)
+                    {
+                        self.judge(path.clone(), suspect.sides, census).await?;
+                    }
+                }
+            }
+        }
+        census.busy += left.len() as u64;
+        for path in left.into_keys() {
+            self.busy(path).await?;
+        }
+        Ok(())
+    }
+
+    /// What both sides have at these paths, looked at together.
+    async fn look_at_mailboxes(&mut self, paths: &[RelPath]) -> Result<Vec<Sides>> {
+        self.far.ask(Question::Mailboxes { paths: paths.to_vec() }).await?;
+        let (source, meter, wanted) = (self.source.clone(), self.meter.clone(), paths.to_vec());
+        let ours = tokio::task::spawn_blocking(move || {
+            wanted.iter().map(|path| mailbox_at(source.tree(), path, &meter)).collect::<Vec<_>>()
+        });
+        let mut theirs = BTreeMap::new();
+        loop {
+            let (page, more) = self.far.mailboxes().await?;
+            theirs.extend(page.into_iter().map(|mailbox| (mailbox.path.clone(), mailbox)));
+            if theirs.len() > paths.len() {
+                return Err(Error::Protocol("mailboxes that were not asked for"));
+            }
+            if !more {
+                break;
+            }
+        }
+        let ours = ours.await.map_err(|_| Error::Gone)?;
+        Ok(ours.into_iter().zip(paths).map(|(ours, path)| [ours, theirs.remove(path)]).collect())
+    }
+}
+
+impl Suspect {
+    fn see(&mut self, sides: Sides) {
+        let same = |(before, now): (&Option<Mailbox>, &Option<Mailbox>)| match (before, now) {
+            (Some(before), Some(now)) => before.says_the_same(now) && now.steady,
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        if !self.sides.iter().zip(&sides).all(same) {
+            self.since = Instant::now();
+        }
+        self.sides = sides;
+    }
+
+    /// Whether both sides have been as they are for long enough.
+    fn is_certain(&self) -> bool {
+        let watched = self.since.elapsed();
+        let still = |side: &Option<Mailbox>| {
+            let aged = side.as_ref().map_or(Duration::ZERO, |mailbox| Duration::from_millis(mailbox.age_ms));
+            side.as_ref().is_none_or(|mailbox| mailbox.steady) && watched.max(aged) >= STILL
+        };
+        self.sides.iter().all(still)
+    }
+}
+
+fn wrong(sides: &Sides) -> Vec<fulmar_model::Trouble> {
+    let [source, replica] = sides;
+    troubles(source.as_ref(), replica.as_ref())
+}

@@ -1,0 +1,115 @@
+//! `fulmar sync --verify --profile maildir`: what names, sizes and lists of UIDs say of each mailbox.
+
+use std::fs;
+use std::path::Path;
+
+use fulmar_testkit::{Cluster, Finished, Value, fixture};
+
+/// Two mailboxes of three messages each, on both sides, none of them young.
+fn cluster() -> Cluster {
+    let cluster = Cluster::new(env!("CARGO_BIN_EXE_fulmar"));
+    for user in ["ann", "bob"] {
+        let maildir = cluster.source().join(user);
+        ["cur", "new", "tmp"].iter().for_each(|folder| fs::create_dir_all(maildir.join(folder)).unwrap());
+        fs::write(maildir.join("dovecot-uidlist"), "3 V100 N4 Gabc\n1 :1.M1.h,S=4\n2 :2.M1.h,S=4\n3 :3.M1.h,S=4\n")
+            .unwrap();
+        for name in ["cur/1.M1.h,S=4:2,S", "cur/2.M1.h,S=4:2,", "new/3.M1.h,S=4"] {
+            fs::write(maildir.join(name), "mail").unwrap();
+        }
+    }
+    cluster.sync(&["--profile", "maildir"]).expect(0);
+    cluster
+}
+
+fn verify(cluster: &Cluster, extra: &[&str]) -> Finished {
+    cluster.sync(&[&["--verify", "--profile", "maildir"], extra].concat())
+}
+
+/// Lines about mailboxes, and the summary of the only replica.
+fn found(finished: &Finished) -> (Vec<Value>, Value) {
+    let mut lines: Vec<Value> = finished.stdout.lines().map(|line| line.parse().expect("JSON")).collect();
+    let summary = lines.pop().unwrap_or_else(|| panic!("{finished}"));
+    lines.retain(|line| line["type"] == "mailbox");
+    (lines, summary["replicas"][0].clone())
+}
+
+/// Content of a file, with its times as they were.
+fn quietly(path: &Path, content: &str) {
+    let before = path.metadata().unwrap().modified().unwrap();
+    fs::write(path, content).unwrap();
+    let since = before.duration_since(std::time::UNIX_EPOCH).unwrap();
+    fixture::set_mtime(path, since.as_secs() as i64, since.subsec_nanos());
+}
+
+#[test]
+fn mailboxes_that_are_well_are_counted_and_nothing_is_said_of_them() {
+    let cluster = cluster();
+    let finished = verify(&cluster, &["--format", "json"]);
+    finished.expect(0);
+    let (lines, replica) = found(&finished);
+    assert_eq!(
+        (lines.len(), &replica["mailboxes"]["count"], &replica["mailboxes"]["troubled"]),
+        (0, &2.into(), &0.into())
+    );
+    let table = verify(&cluster, &[]);
+    assert!(table.stdout.contains("mail     2 mailboxes, 0 with something wrong"), "{table}");
+    // Elsewhere nobody looks for them.
+    let plain = cluster.sync(&["--verify", "--format", "json"]);
+    assert!(found(&plain).1["mailboxes"].is_null(), "{plain}");
+}
+
+#[test]
+fn what_is_wrong_with_a_mailbox_is_told_with_what_both_sides_have() {
+    let cluster = cluster();
+    let (ann, bob) = (cluster.replica(0).join("ann"), cluster.replica(0).join("bob"));
+    quietly(&ann.join("cur/1.M1.h,S=4:2,S"), "ma");
+    fs::remove_file(ann.join("new/3.M1.h,S=4")).unwrap();
+    quietly(&bob.join("dovecot-uidlist"), "3 V999 N1 Gabc\n");
+    fs::create_dir_all(cluster.replica(0).join("carl/cur")).unwrap();
+    let finished = verify(&cluster, &["--format", "json"]);
+    finished.expect(1);
+    let (mut lines, replica) = found(&finished);
+    lines.sort_by_key(|line| line["path"].to_string());
+    let troubles: Vec<String> = lines.iter().map(|line| format!("{} {}", line["path"], line["troubles"])).collect();
+    assert_eq!(
+        troubles,
+        [r#""ann" ["cut-on-replica","absent"]"#, r#""bob" ["uidvalidity"]"#, r#""carl" ["extra"]"#],
+        "{finished}"
+    );
+    let [ann, bob, carl] = &lines[..] else { panic!("{finished}") };
+    assert_eq!((&ann["on_source"]["cut"], &ann["on_replica"]["cut"]), (&0.into(), &1.into()));
+    assert_eq!(ann["on_replica"]["cut_names"][0], "1.M1.h,S=4:2,S");
+    assert_eq!(ann["on_replica"]["absent_names"][0], "3.M1.h,S=4");
+    assert_eq!((&bob["on_source"]["next_uid"], &bob["on_replica"]["uidvalidity"]), (&4.into(), &999.into()));
+    assert!(carl["on_source"].is_null(), "{carl}");
+    assert_eq!((&replica["mailboxes"]["count"], &replica["mailboxes"]["troubled"]), (&3.into(), &3.into()));
+    let table = verify(&cluster, &[]);
+    for text in [
+        "mailboxes in which something is wrong (3 of 3)",
+        "1 message of another size than the name says, on the replica: 1.M1.h,S=4:2,S",
+        "1 message in the replica's dovecot-uidlist and not in its folders: 3.M1.h,S=4",
+        "another UIDVALIDITY",
+        "source 3 messages, UIDVALIDITY 100, next UID 4; replica 3 messages, UIDVALIDITY 999, next UID 1",
+        "only on the replica",
+    ] {
+        assert!(table.stdout.contains(text), "{text}\n{table}");
+    }
+    let page = verify(&cluster, &["--format", "html"]).stdout;
+    assert!(
+        page.contains("Mailboxes in which something is wrong: 3 of 3") && page.contains("UIDVALIDITY 999"),
+        "{page}"
+    );
+}
+
+#[test]
+fn damage_that_was_replicated_faithfully_is_told_though_both_sides_are_equal() {
+    let cluster = cluster();
+    fs::write(cluster.source().join("ann/cur/2.M1.h,S=4:2,"), "m").unwrap();
+    cluster.sync(&["--profile", "maildir"]).expect(0);
+    let finished = verify(&cluster, &["--format", "json"]);
+    finished.expect(0);
+    let (lines, replica) = found(&finished);
+    assert_eq!(replica["verdict"], "equal");
+    assert_eq!(lines.len(), 1, "{finished}");
+    assert_eq!(lines[0]["troubles"], r#"["cut-on-source","cut-on-replica"]"#.parse::<Value>().unwrap());
+}
