@@ -2,15 +2,15 @@
 
 mod support;
 
-use fulmar_model::{Filter, Node, Profile, RelPath, Sighting};
-use fulmar_tree::audit::{Audited, Auditing, Meter, audit, look};
+use fulmar_model::{Depth, Filter, Node, Profile, RelPath, Sighting};
+use fulmar_tree::audit::{Audited, Auditing, Looker, Meter, audit};
 use fulmar_tree::{Clock, Part};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use support::Fixture;
 
 fn how(threads: usize) -> Auditing {
-    Auditing { filter: Filter::default(), trusted: true, threads, rate: None, idle: false }
+    Auditing { filter: Filter::default(), trusted: true, threads, rate: None, idle: false, records: None, depth: Depth::Deep }
 }
 
 fn read(fixture: &Fixture, threads: usize) -> Audited {
@@ -123,7 +123,7 @@ fn what_is_excluded_takes_no_part() {
 fn a_look_tells_what_is_there_whether_it_moved_and_since_when() {
     let one = Fixture::new();
     one.file("a/b", "1");
-    let see = |at: &str, content| look(&one.tree, &path(at), content, &how(1), &Meter::default());
+    let see = |at: &str, content| Looker::new(&one.tree, &how(1), &Meter::default()).look(&path(at), content);
     let first = see("a/b", true);
     assert!(matches!(&first.what, Sighting::There { entry, .. } if entry.hash().is_some()) && first.steady);
     assert_eq!(see("a/b", false).version, first.version);

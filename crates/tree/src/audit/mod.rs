@@ -3,7 +3,7 @@
 //! Reading order: `settings` (how, and how far it is), `engine` (deals directories to threads and puts digests together),
 //! `worker` (what a thread does), `describe` (one entry), `content` (the bytes of a file), `kept` (digests and hashes that are
 //! remembered), `links` (which names are one file), `audited` (what came of it, and listings of what differs), `look` (one path,
-//! read again).
+//! read again), `standing` (beside what was recorded of it).
 //!
 //! Nothing is written, made or locked. What changes meanwhile is read again at once, a few times; what is listed later is as
 //! it is then. Memory is bounded: digests of [`crate::DIRECTORIES_MAX`] directories, hashes of [`HASHES_MAX`] files,
@@ -17,14 +17,16 @@ mod kept;
 mod links;
 mod look;
 mod settings;
+mod standing;
 mod worker;
 
 pub use audited::Audited;
 pub use engine::audit;
 pub use kept::HASHES_MAX;
 pub use links::{LINK_BYTES_MAX, Links};
-pub use look::look;
-pub use settings::{Auditing, Meter};
+pub use look::Looker;
+pub use settings::{Auditing, Meter, Records};
+pub use standing::is_calm;
 
 /// Paths that are remembered as unreadable; beyond it they are counted.
 pub const UNREAD_MAX: usize = 10_000;
