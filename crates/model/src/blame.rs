@@ -90,11 +90,7 @@ mod tests {
             (Aspect::Missing, Some(Changed), None, Some(Blame::Missed)),
             (Aspect::Missing, None, Some(Kept), None),
         ] {
-            assert_eq!(
-                Blame::of(aspect, &look(source), &look(replica)),
-                expected,
-                "{aspect:?} {source:?} {replica:?}"
-            );
+            assert_eq!(Blame::of(aspect, &look(source), &look(replica)), expected, "{aspect:?} {source:?} {replica:?}");
         }
     }
 

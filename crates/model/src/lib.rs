@@ -35,7 +35,9 @@ pub use hash::Hash;
 pub use id::{Id, IdError, QueueId, ReplicaId, RootId, Term, TreeId};
 pub use kind::{Device, Kind};
 pub use outcome::{Held, HeldReason, Outcome};
-pub use path::{Escaped, NAME_BYTES_MAX, Name, PATH_BYTES_MAX, PRIVATE_DIRECTORY, PathError, RelPath, escape};
+pub use path::{
+    Escaped, NAME_BYTES_MAX, Name, PATH_BYTES_MAX, PRIVATE_DIRECTORY, PathError, RelPath, escape, unescape,
+};
 pub use policy::{DeletePolicy, Depth, Durability, PolicyError, Profile};
 pub use record::{Recall, Record, Recorded, Standing};
 pub use sighting::{Below, Found, Look, Sighting, Unread};

@@ -71,6 +71,11 @@ impl HeldReason {
         Self::ALL.iter().find(|row| row.0 == self).map_or("unknown", |row| row.2)
     }
 
+    /// The reverse of [`HeldReason::text`].
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|row| row.2 == text).map(|row| row.0)
+    }
+
     /// The reason behind a failed system call on the replica.
     pub fn from_errno(errno: i32) -> Self {
         // Numbers of Linux on x86-64 and AArch64 (asm-generic/errno.h); the model crate has no libc.

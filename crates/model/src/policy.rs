@@ -45,6 +45,11 @@ impl Depth {
             Self::Deep => "deep",
         }
     }
+
+    /// The reverse of [`Depth::word`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Quick, Self::Deep].into_iter().find(|depth| depth.word() == word)
+    }
 }
 
 /// What kind of tree it is: sets default exclusions and the order of application.

@@ -36,7 +36,7 @@ mod supervisor;
 mod verify;
 mod waiting;
 
-pub use audit::{AuditSettings, Coverage, Finding, Inspected, Inspection, Pulse as AuditPulse, Verdict, Why};
+pub use audit::{AuditSettings, Coverage, Finding, Inspected, Inspection, Outcome, Pulse as AuditPulse, Verdict, Why};
 pub use clock::Clock;
 pub use error::{Error, Result};
 pub use guard::{GuardState, Trip};

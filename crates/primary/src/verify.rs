@@ -87,8 +87,8 @@ async fn watch(
         parts.endpoints.iter().map(|endpoint| (endpoint.name.clone(), Err(Error::Gone))).collect();
     let (meter, pulses) = (inspection.read(), inspection.pulses());
     let mut tick = tokio::time::interval(PROGRESS);
-    let mut running = true;
-    loop {
+    let (mut running, mut found_all) = (true, false);
+    while running || !found_all {
         let told_now = tokio::select! {
             ended = inspection.next(), if running => {
                 match ended {
@@ -101,9 +101,12 @@ async fn watch(
                 }
                 continue;
             }
-            finding = found.recv() => match finding {
+            finding = found.recv(), if !found_all => match finding {
                 Some((replica, finding)) => Told::Found { replica, finding },
-                None => return Ok(verdicts),
+                None => {
+                    found_all = true;
+                    continue;
+                }
             },
             _ = tick.tick() => {
                 Told::Progress { source: meter.read(), replicas: pulses.iter().map(|pulse| *pulse.borrow()).collect() }
@@ -111,6 +114,7 @@ async fn watch(
         };
         told.send(told_now).await.map_err(|_| Error::Stopped)?;
     }
+    Ok(verdicts)
 }
 
 impl Parts {

@@ -41,6 +41,7 @@ fn begin() -> Question {
         privileged: true,
         idle: false,
         rate: None,
+        trust: None,
     })
 }
 

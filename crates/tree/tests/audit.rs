@@ -10,7 +10,15 @@ use std::path::Path;
 use support::Fixture;
 
 fn how(threads: usize) -> Auditing {
-    Auditing { filter: Filter::default(), trusted: true, threads, rate: None, idle: false, records: None, depth: Depth::Deep }
+    Auditing {
+        filter: Filter::default(),
+        trusted: true,
+        threads,
+        rate: None,
+        idle: false,
+        records: None,
+        depth: Depth::Deep,
+    }
 }
 
 fn read(fixture: &Fixture, threads: usize) -> Audited {

@@ -43,7 +43,9 @@ impl Visit {
                 match pending {
                     None => settled.push((suspect, differences)),
                     // The very thing it is held for.
-                    Some(Pending::Left(Work::Held { reason: HeldReason::Corrupt, .. })) if has_content(&differences) => {
+                    Some(Pending::Left(Work::Held { reason: HeldReason::Corrupt, .. }))
+                        if has_content(&differences) =>
+                    {
                         settled.push((suspect, differences));
                     }
                     Some(Pending::Left(Work::Held { reason, .. })) => self.arriving(suspect.path, Some(reason)).await?,
@@ -52,7 +54,8 @@ impl Visit {
             }
             let looks = self.look(settled.iter().map(|(suspect, _)| (suspect.path.clone(), false)).collect()).await?;
             for ((suspect, differences), (source, replica)) in settled.into_iter().zip(looks) {
-                let unmoved = |held: &super::suspects::Held| same(&held.source, &source) && same(&held.replica, &replica);
+                let unmoved =
+                    |held: &super::suspects::Held| same(&held.source, &source) && same(&held.replica, &replica);
                 match suspect.held.as_ref().filter(|held| unmoved(held)) {
                     Some(held) => {
                         let (source, replica) = (held.source.clone(), held.replica.clone());
@@ -92,7 +95,11 @@ impl Visit {
     }
 
     /// Names that are one file on one side only.
-    pub(super) async fn blame_links(&mut self, difference: Difference, looks: &[(RelPath, (Look, Look))]) -> Result<()> {
+    pub(super) async fn blame_links(
+        &mut self,
+        difference: Difference,
+        looks: &[(RelPath, (Look, Look))],
+    ) -> Result<()> {
         let Some(ledger) = &self.ledger else { return self.tell(Finding::Difference(difference, None)).await };
         ledger.pass().await?;
         let paths = looks.iter().map(|(path, _)| (path.clone(), Reach::Path)).collect();

@@ -91,7 +91,8 @@ impl Inspection {
         let tree = tokio::task::spawn_blocking(move || Tree::open(&path)).await.map_err(|_| Error::Gone)??;
         let begin = begin(&settings, insight.as_ref(), &tree)?;
         let meter = Arc::new(Meter::default());
-        let source = Arc::new(Source { tree, settings, insight, meter: Arc::clone(&meter), readings: Default::default() });
+        let source =
+            Arc::new(Source { tree, settings, insight, meter: Arc::clone(&meter), readings: Default::default() });
         let (mut visits, mut pulses) = (JoinSet::new(), Vec::new());
         for (index, endpoint) in source.settings.endpoints.iter().enumerate() {
             let (pulse, seen) = watch::channel(Pulse::default());

@@ -16,9 +16,9 @@ mod repair;
 mod suspects;
 mod verdict;
 
-pub use inspection::{AuditSettings, Inspected, Inspection, Pulse};
 pub(crate) use insight::Insight;
-pub use verdict::{Coverage, Finding, Verdict, Why};
+pub use inspection::{AuditSettings, Inspected, Inspection, Pulse};
+pub use verdict::{Coverage, Finding, Outcome, Verdict, Why};
 
 use std::time::Duration;
 

@@ -39,12 +39,7 @@ pub(super) struct Repair {
 }
 
 impl Repair {
-    pub(super) fn of(
-        suspect: &Suspect,
-        told: Vec<(Difference, Option<Why>)>,
-        source: &Look,
-        replica: &Look,
-    ) -> Self {
+    pub(super) fn of(suspect: &Suspect, told: Vec<(Difference, Option<Why>)>, source: &Look, replica: &Look) -> Self {
         let is_corrupt = told.iter().any(|(_, why)| why.is_some_and(|why| why.blame == Blame::CorruptReplica));
         let work = match is_directory(source) && !is_directory(replica) {
             // With all that is in it.

@@ -63,6 +63,17 @@ pub struct Coverage {
     pub read: Option<u64>,
 }
 
+/// What a verdict comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything is the same.
+    Equal,
+    /// No difference is left, and not everything could be compared.
+    Open,
+    /// Something is not as it should be.
+    Different,
+}
+
 /// What came of the comparison with one replica.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
@@ -103,6 +114,16 @@ impl Verdict {
     pub fn is_equal(&self) -> bool {
         let open = [self.busy, self.arriving, self.corrupt, self.unread()];
         self.difference_count() == self.repaired && open == [0; 4] && self.links
+    }
+
+    /// The same in a word.
+    pub fn outcome(&self) -> Outcome {
+        let open = self.difference_count().saturating_sub(self.repaired).saturating_add(self.corrupt);
+        match (self.is_equal(), open) {
+            (true, _) => Outcome::Equal,
+            (false, 0) => Outcome::Open,
+            (false, _) => Outcome::Different,
+        }
     }
 
     /// Paths that could not be read, on both sides; one of the numbers is a peer's.

@@ -212,14 +212,7 @@ impl Worker<'_> {
         self.tell(Told::Done { number, fragment })
     }
 
-    fn name(
-        &mut self,
-        dir: &Dir,
-        hinted: &Hinted,
-        record: Option<&Record>,
-        began: Timestamp,
-        fragment: &mut Fragment,
-    ) {
+    fn name(&mut self, dir: &Dir, hinted: &Hinted, record: Option<&Record>, began: Timestamp, fragment: &mut Fragment) {
         if hinted.hint == FileType::Directory {
             fragment.directories.push(hinted.name.clone());
             return;

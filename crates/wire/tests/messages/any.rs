@@ -1,9 +1,9 @@
 //! Arbitrary values of everything that is sent.
 
 use fulmar_model::{
-    Below, DeletePolicy, Depth, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Name, Node, Outcome,
-    Profile, QueueId, Recorded, RelPath, ReplicaId, Seq, Sighting, Standing, Tally, Term, Timestamp, TreeId, Unread, Xattr, XattrDigest,
-    Xattrs,
+    Below, DeletePolicy, Depth, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Name, Node,
+    Outcome, Profile, QueueId, Recorded, RelPath, ReplicaId, Seq, Sighting, Standing, Tally, Term, Timestamp, TreeId,
+    Unread, Xattr, XattrDigest, Xattrs,
 };
 use fulmar_wire::{
     Ancestor, Answer, Basis, Begin, Begun, Content, Digest, FromPrimary, FromReplica, Hello, Linked, Offer, Operation,

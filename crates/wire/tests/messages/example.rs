@@ -2,8 +2,9 @@
 
 use crate::path;
 use fulmar_model::{
-    Below, DeletePolicy, Depth, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Name, Node, Outcome,
-    Profile, QueueId, Recorded, ReplicaId, Seq, Sighting, Standing, Tally, Term, Timestamp, TreeId, Unread, XattrDigest, Xattrs,
+    Below, DeletePolicy, Depth, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Name, Node,
+    Outcome, Profile, QueueId, Recorded, ReplicaId, Seq, Sighting, Standing, Tally, Term, Timestamp, TreeId, Unread,
+    XattrDigest, Xattrs,
 };
 use fulmar_wire::{
     Ancestor, Answer, Basis, Begin, Begun, Content, Digest, FromPrimary, FromReplica, Hello, Linked, Offer, Operation,
@@ -132,8 +133,17 @@ pub fn from_primary() -> Vec<(&'static str, FromPrimary)> {
 fn questions() -> [(&'static str, Question); 7] {
     let Hello { boot, ancestors, source, .. } = hello();
     let (profile, patterns) = (Profile::Maildir, vec![Box::from(&b"*.tmp"[..]), Box::from(&b"\xff"[..])]);
-    let begin =
-        Begin { boot, ancestors, source, profile, patterns, privileged: true, idle: true, rate: Some(10 << 20), trust: None };
+    let begin = Begin {
+        boot,
+        ancestors,
+        source,
+        profile,
+        patterns,
+        privileged: true,
+        idle: true,
+        rate: Some(10 << 20),
+        trust: None,
+    };
     let trust = Some(Trust { tree: hello().tree, depth: Depth::Quick });
     let trusting = Begin { trust, rate: None, ..begin.clone() };
     [
@@ -158,8 +168,16 @@ fn answers() -> Vec<(&'static str, Answer)> {
     let look = |what| Look { what, steady: true, version: u64::MAX, age_ms: 7000, recorded: None };
     let recorded = Some(Recorded { standing: Standing::Corrupt, hash: Some(Hash([5; 32])) });
     let there = Sighting::There { entry: node(Node::Fifo), xattrs: Some(xattrs()) };
-    let begun = Begun { host: Box::from(*b"mail2"), root: Box::from(&b"/srv/mail\xff"[..]), privileged: false, recalls: None };
-    let digest = Digest { entry: directory.clone(), below: below(), links: Some(Hash([8; 32])), unread: 2, mounts: 1, read: None };
+    let begun =
+        Begun { host: Box::from(*b"mail2"), root: Box::from(&b"/srv/mail\xff"[..]), privileged: false, recalls: None };
+    let digest = Digest {
+        entry: directory.clone(),
+        below: below(),
+        links: Some(Hash([8; 32])),
+        unread: 2,
+        mounts: 1,
+        read: None,
+    };
     let entries = vec![found("a", directory, Some(below())), found("b", file(), None)];
     let linked = Linked { path: path("a/b"), mark: [9; 16] };
     vec![
