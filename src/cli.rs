@@ -246,7 +246,7 @@ pub struct Shared {
     /// By default /var/lib/fulmar for root, else $XDG_STATE_HOME/fulmar or ~/.local/state/fulmar.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// The socket on which status, wait and approve find a running follow
+    /// The socket on which status, wait, approve and verify find a running follow
     ///
     /// By default in the state directory, one for each source.
     #[arg(long, value_name = "SOCKET", hide_short_help = true)]

@@ -130,6 +130,13 @@ impl Inspection {
     }
 }
 
+/// Whoever stops waiting for it wants nothing more to be read.
+impl Drop for Inspection {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 fn begin(settings: &AuditSettings, insight: Option<&Insight>, tree: &Tree) -> Result<Begin> {
     let ancestors = tree.ancestors()?;
     Ok(Begin {
