@@ -5,9 +5,13 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fulmar_testkit::{Cluster, Finished, LoopMount, Random, Running, Unseen, Value, fixture, need, oracle, until};
+use fulmar_testkit::{
+    Cluster, Finished, Life, LoopMount, Options, Random, Running, Unseen, Value, fixture, fresh_seed, need, oracle,
+    until,
+};
 
 fn cluster() -> Cluster {
     Cluster::new(env!("CARGO_BIN_EXE_fulmar"))
@@ -301,21 +305,6 @@ fn rot_on_the_source_is_told_with_who_has_the_good_copy_and_never_shipped() {
 }
 
 #[test]
-fn a_sync_does_not_ship_what_has_rotted_either() {
-    let Some((cluster, mount, follow)) = rested() else { return };
-    follow.stop();
-    mount.rot(&cluster.source().join("small"));
-    fs::remove_file(cluster.replica(0).join("small")).unwrap();
-    let synced = cluster.sync(&[]);
-    synced.expect(1);
-    assert!(!cluster.replica(0).join("small").exists(), "{synced}");
-    assert!(
-        synced.stderr.contains("corrupt on the primary") || synced.stdout.contains("corrupt on the primary"),
-        "{synced}"
-    );
-}
-
-#[test]
 fn what_rotted_and_was_shipped_all_the_same_is_told_though_no_replica_differs() {
     let Some((cluster, mount, follow)) = rested() else { return };
     let (source, replica) = (cluster.source().join("small"), cluster.replica(0).join("small"));
@@ -403,6 +392,39 @@ fn what_is_still_on_its_way_is_arriving_and_no_difference() {
     assert!(found.iter().all(|told| told.starts_with("arriving!")), "{told}");
     told.expect(1);
     follow.kill9();
+}
+
+#[test]
+fn nobody_is_blamed_for_what_is_being_replicated() {
+    let cluster = cluster();
+    let mut life = Life::with(cluster.source(), fresh_seed(), Options { large_files: false, ..Options::default() });
+    life.run(300);
+    let follow = cluster.follow(&["--approve-removals"]);
+    cluster.settle();
+    let over = AtomicBool::new(false);
+    let all = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                life.run(40);
+                cluster.settle();
+            }
+        });
+        let forms: [&[&str]; 3] = [&["--json"], &["--deep", "--json"], &["--deep", "--repair", "--json"]];
+        let all = forms.map(|form| verify(&cluster, form));
+        over.store(true, Ordering::Relaxed);
+        all
+    });
+    for finished in all {
+        let wrong: Vec<_> = lines(&finished)
+            .0
+            .into_iter()
+            .filter(|line| line["type"] != "busy" && line["type"] != "arriving")
+            .collect();
+        assert!(wrong.is_empty() && finished.code <= 1, "{finished}");
+    }
+    cluster.settle();
+    verify(&cluster, &["--deep"]).expect(0);
+    follow.stop();
 }
 
 #[test]
