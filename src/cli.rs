@@ -52,6 +52,11 @@ pub enum Command {
     /// Removals are held back when the source is empty or another directory than before, or when more than half of the tree
     /// and more than 1000 paths would go at once. fulmar status says so.
     Approve(ApproveArgs),
+    /// Compare source and replicas of a running follow, say who is to blame, and repair
+    ///
+    /// Replication goes on meanwhile. What stat data and a record of either side vouch for is not read, unless --deep is given.
+    /// For each difference it is told whose doing it is: docs/audit.md explains the words.
+    Verify(VerifyArgs),
 }
 
 /// `fulmar sync`.
@@ -241,7 +246,7 @@ pub struct Shared {
     /// By default /var/lib/fulmar for root, else $XDG_STATE_HOME/fulmar or ~/.local/state/fulmar.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// The socket on which status, wait and approve find a running follow
+    /// The socket on which status, wait, approve and verify find a running follow
     ///
     /// By default in the state directory, one for each source.
     #[arg(long, value_name = "SOCKET", hide_short_help = true)]
@@ -306,6 +311,49 @@ pub struct WaitArgs {
 pub struct ApproveArgs {
     /// The source; may be left out where only one is followed
     pub tree: Option<PathBuf>,
+    #[command(flatten)]
+    pub shared: Shared,
+}
+
+/// `fulmar verify`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES, after_long_help = EXIT_CODES_LONG)]
+pub struct VerifyArgs {
+    /// The source; may be left out where only one is followed
+    pub tree: Option<PathBuf>,
+    /// Read every byte on both sides, and find what has rotted
+    #[arg(long)]
+    pub deep: bool,
+    /// Repair what differs, and look again
+    ///
+    /// What somebody else changed on a replica goes to its quarantine first. What has rotted on the source is never shipped:
+    /// restore it, or touch it to say that it is right.
+    #[arg(long)]
+    pub repair: bool,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// table (default), json, html
+    #[arg(long, value_name = "FORM", default_value = "table", hide_default_value = true, hide_possible_values = true)]
+    pub format: Format,
+    /// How many directories, and paths of each, a report shows; 0: all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// normal (default), or idle: read only when nobody else uses the disk
+    #[arg(
+        long,
+        value_name = "CLASS",
+        default_value = "normal",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub io_priority: IoPriority,
+    /// Bytes read a second on each side, such as 10M
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub rate: Option<NonZeroU64>,
+    /// Show progress though stderr is no terminal
+    #[arg(long)]
+    pub progress: bool,
     #[command(flatten)]
     pub shared: Shared,
 }

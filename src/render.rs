@@ -27,6 +27,7 @@ pub fn start_log(options: &Command) {
         Command::Status(args) => &args.shared,
         Command::Wait(args) => &args.shared,
         Command::Approve(args) => &args.shared,
+        Command::Verify(args) => &args.shared,
     };
     let level = match (shared.quiet, shared.verbose) {
         (true, _) => LevelFilter::ERROR,

@@ -4,7 +4,7 @@ use crate::cli::{Format, SyncArgs};
 use crate::commands::replicas::{audit_settings, explain};
 use crate::exit::{Exit, Failure, Result};
 use crate::render::{self, Reader};
-use crate::report::{Audit, Gathered, Header, Progress, html, json, table};
+use crate::report::{Audit, Gathered, Header, Progress, began, html, json, table};
 use crate::{identity, state};
 use fulmar_model::escape;
 use fulmar_primary::{Finding, Inspection, Verdict};
@@ -21,8 +21,9 @@ pub async fn run(args: SyncArgs) -> Result {
     let header = Header {
         host: escape(&identity::host()).to_string(),
         source: state::shown(&settings.source),
-        began: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        began: began(),
         limit: if args.audit.limit == 0 { usize::MAX } else { args.audit.limit },
+        beside: None,
     };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
@@ -80,6 +81,25 @@ async fn gather(
     Ok(all)
 }
 
+/// The forms that are made at the end.
+pub fn print(header: &Header, format: Format, quiet: bool, audits: &[Audit]) -> Result<()> {
+    match format {
+        Format::Json => {}
+        Format::Html => drop(render::data(html::page(header, audits).trim_end())?),
+        Format::Table => {
+            for audit in audits {
+                match &audit.verdict {
+                    // It is told on stderr.
+                    Err(_) => {}
+                    Ok(verdict) if quiet && verdict.is_equal() => {}
+                    Ok(_) => drop(render::data(table::table(header, audit).trim_end())?),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Prints it; the worst replica decides.
 fn report(
     header: &Header,
@@ -104,20 +124,10 @@ fn report(
         };
         audits.push(Audit { replica, verdict, gathered });
     }
-    match format {
-        Format::Json => drop(render::data(json::summary(header, &audits))?),
-        Format::Html => drop(render::data(html::page(header, &audits).trim_end())?),
-        Format::Table => {
-            for audit in &audits {
-                match &audit.verdict {
-                    // It is told on stderr.
-                    Err(_) => {}
-                    Ok(verdict) if quiet && verdict.is_equal() => {}
-                    Ok(_) => drop(render::data(table::table(header, audit).trim_end())?),
-                }
-            }
-        }
+    if format == Format::Json {
+        render::data(json::summary(header, &audits))?;
     }
+    print(header, format, quiet, &audits)?;
     // A failure says more than a refusal, and is told last.
     failures.sort_by_key(|failure| failure.exit == Exit::Failed);
     let Some(last) = failures.pop() else { return Ok(exit) };

@@ -7,6 +7,7 @@ mod replicas;
 mod serve;
 mod status;
 mod sync;
+mod verify;
 mod wait;
 
 use crate::cli::Command;
@@ -23,6 +24,7 @@ pub fn run(command: Command) -> Result {
         Command::Status(args) => status::run(&args),
         Command::Wait(args) => wait::run(&args),
         Command::Approve(args) => approve::run(&args),
+        Command::Verify(args) => on_runtime(verify::run(args)),
     }
 }
 

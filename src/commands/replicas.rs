@@ -39,6 +39,8 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
         state: directory,
         mode,
         endpoints,
+        profile: trees.profile,
+        patterns: patterns(trees),
         filter,
         adopt: trees.adopt,
         durability: trees.durability,
@@ -46,6 +48,7 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
         approve_removals: false,
         fresh_queue: QueueId(identity::random()),
         boot,
+        privileged: rustix::process::geteuid().is_root(),
         clock: identity::now_ms,
         settle,
     })
@@ -60,7 +63,7 @@ pub fn audit_settings(trees: &Trees, audit: &AuditArgs) -> Result<AuditSettings>
         source,
         endpoints: endpoints(places, trees, boot),
         profile: trees.profile,
-        patterns: trees.exclude.iter().map(|pattern| pattern.as_bytes().into()).collect(),
+        patterns: patterns(trees),
         filter,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         rate: audit.rate,
@@ -68,6 +71,10 @@ pub fn audit_settings(trees: &Trees, audit: &AuditArgs) -> Result<AuditSettings>
         boot,
         privileged: rustix::process::geteuid().is_root(),
     })
+}
+
+fn patterns(trees: &Trees) -> Vec<Box<[u8]>> {
+    trees.exclude.iter().map(|pattern| pattern.as_bytes().into()).collect()
 }
 
 fn filter(trees: &Trees) -> Result<Filter> {

@@ -4,6 +4,7 @@ use crate::state::shown;
 use fulmar_model::HeldReason;
 use fulmar_primary::{GuardState, HeldPath, ReplicaStatus, TreeStatus, Trip};
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU64;
 
 /// Of this protocol.
 pub const VERSION: u32 = 1;
@@ -31,6 +32,25 @@ pub enum Command {
     },
     /// Let held removals go ahead.
     Approve,
+    /// Compare the source with its replicas.
+    Verify(Verify),
+}
+
+/// What is to be verified, and how.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Verify {
+    /// Whether every byte is read.
+    #[serde(default)]
+    pub deep: bool,
+    /// Whether what differs is repaired.
+    #[serde(default)]
+    pub repair: bool,
+    /// Bytes that are read a second, on each side.
+    #[serde(default)]
+    pub rate: Option<NonZeroU64>,
+    /// Whether disks are used only when nobody else wants them.
+    #[serde(default)]
+    pub idle: bool,
 }
 
 /// One line back.
@@ -61,11 +81,46 @@ pub enum Answer {
         /// Removals that go ahead.
         removals: u64,
     },
+    /// To `verify`, as often as something is found.
+    Finding {
+        /// A line of docs/audit.md.
+        finding: serde_json::Value,
+    },
+    /// To `verify`, every second.
+    Progress {
+        /// Of the source.
+        source: Progress,
+        /// Of each replica.
+        replicas: Vec<Progress>,
+    },
+    /// To `verify`, at its end.
+    Verified {
+        /// The last line of docs/audit.md.
+        summary: serde_json::Value,
+    },
     /// It cannot be answered.
     Error {
         /// Why.
         message: String,
     },
+}
+
+/// How far one side of a verification is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// The replica, as given; nothing for the source.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Files that were read.
+    pub files: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Whether everything was read, and what differs is looked at.
+    #[serde(default)]
+    pub compares: bool,
+    /// Differences found.
+    #[serde(default)]
+    pub differences: u64,
 }
 
 /// `fulmar status --json`.

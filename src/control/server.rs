@@ -1,6 +1,7 @@
 //! Answers on the control socket of a running `follow`. Mode 0600: whoever may speak here may see names of files.
 
 use crate::control::protocol::{Answer, Command, Held, Request, Status, Tree, VERSION};
+use crate::control::verify;
 use crate::exit::{Failure, Result};
 use crate::state::shown;
 use fulmar_primary::{Primary, WaitError};
@@ -9,6 +10,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 
 /// The longest request.
@@ -75,6 +77,9 @@ async fn converse(stream: UnixStream, primary: Primary) -> std::io::Result<()> {
     while let Some(line) = next_line(&mut from).await? {
         let answer = match line {
             Line::Whole(line) => match serde_json::from_slice::<Request>(&line) {
+                Ok(Request { version: VERSION, command: Command::Verify(wanted) }) => {
+                    verify::answer(wanted, &primary, &mut from, &mut to).await?
+                }
                 Ok(request) if request.version != VERSION => {
                     Answer::Error { message: format!("version {} is not spoken here, {VERSION} is", request.version) }
                 }
@@ -85,11 +90,16 @@ async fn converse(stream: UnixStream, primary: Primary) -> std::io::Result<()> {
                 message: format!("a request has at most {REQUEST_BYTES_MAX} bytes with its line break"),
             },
         };
-        let mut line = serde_json::to_vec(&answer)?;
-        line.push(b'\n');
-        to.write_all(&line).await?;
+        say(&mut to, &answer).await?;
     }
     Ok(())
+}
+
+/// One line.
+pub(super) async fn say(to: &mut OwnedWriteHalf, answer: &Answer) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    to.write_all(&line).await
 }
 
 /// What a client says at once.
@@ -139,6 +149,8 @@ async fn answer(command: Command, primary: &Primary) -> Answer {
             }
             Err(error) => Answer::Error { message: error.to_string() },
         },
+        // It has more than one answer.
+        Command::Verify(_) => Answer::Error { message: "a verification has a way of its own".to_owned() },
     }
 }
 

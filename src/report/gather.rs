@@ -1,7 +1,7 @@
 //! Findings by directory, as many as will be shown; the others are counted.
 
-use fulmar_model::{Difference, Mailbox, RelPath, Side, Trouble, Unread};
-use fulmar_primary::Finding;
+use fulmar_model::{Difference, Hash, HeldReason, Mailbox, RelPath, Side, Trouble, Unread};
+use fulmar_primary::{Finding, Why};
 use std::collections::HashMap;
 
 /// Directories that are told apart; differences in others are counted together.
@@ -15,7 +15,7 @@ pub struct Group {
     /// Paths that differ in it.
     pub paths: u64,
     /// Differences of the first of them.
-    pub shown: Vec<Difference>,
+    pub shown: Vec<(Difference, Option<Why>)>,
     last: Option<RelPath>,
 }
 
@@ -41,6 +41,10 @@ pub struct Gathered {
     pub busy_count: u64,
     /// Mailboxes in which something is wrong, the first of them.
     pub mailboxes: Vec<Troubled>,
+    /// Paths that are on their way, and why they are held, the first of them.
+    pub arriving: Vec<(RelPath, Option<HeldReason>)>,
+    /// Files that have rotted on the source: what was recorded, and whether the replica has it; the first of them.
+    pub corrupt: Vec<(RelPath, Hash, bool)>,
     /// Paths that could not be read, the first of them.
     pub unread: Vec<(Side, Unread)>,
     kept: usize,
@@ -57,7 +61,19 @@ impl Gathered {
     pub fn add(&mut self, finding: Finding) {
         let room = self.kept < KEPT_MAX;
         match finding {
-            Finding::Difference(difference) => self.add_difference(difference, room),
+            Finding::Difference(difference, why) => self.add_difference(difference, why, room),
+            Finding::Arriving { path, held } => {
+                if self.arriving.len() < self.limit && room {
+                    self.kept += 1;
+                    self.arriving.push((path, held));
+                }
+            }
+            Finding::Corrupt { path, recorded, good_copy, .. } => {
+                if self.corrupt.len() < self.limit && room {
+                    self.kept += 1;
+                    self.corrupt.push((path, recorded, good_copy));
+                }
+            }
             Finding::Busy(path) => {
                 self.busy_count += 1;
                 if self.busy.len() < self.limit && room {
@@ -80,7 +96,7 @@ impl Gathered {
         }
     }
 
-    fn add_difference(&mut self, difference: Difference, room: bool) {
+    fn add_difference(&mut self, difference: Difference, why: Option<Why>, room: bool) {
         let directory = difference.path.parent().unwrap_or_else(RelPath::root);
         if self.groups.len() >= DIRECTORIES_MAX && !self.groups.contains_key(&directory) {
             self.elsewhere += 1;
@@ -94,7 +110,7 @@ impl Gathered {
         }
         if group.paths <= self.limit as u64 && room {
             self.kept += 1;
-            group.shown.push(difference);
+            group.shown.push((difference, why));
         }
     }
 

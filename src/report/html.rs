@@ -2,10 +2,10 @@
 
 use super::table::place;
 use super::value::text;
-use super::{Audit, Header, counted, coverage, mail};
+use super::{Audit, Beside, Header, blamed, counted, coverage, mail};
 use crate::render::{bytes, shown_error};
-use fulmar_model::{Aspect, RelPath};
-use fulmar_primary::{Coverage, Verdict};
+use fulmar_model::{Aspect, Depth, RelPath};
+use fulmar_primary::{Coverage, Outcome, Verdict};
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");
@@ -27,13 +27,28 @@ fn write_page(out: &mut String, header: &Header, audits: &[Audit]) -> std::fmt::
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>Audit of {source}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
          <h1>Audit of <span class=\"name\">{source}</span></h1>\n\
-         <p>Begun {} by fulmar {}. Every byte of every file and all metadata were read on both sides and compared; nothing was \
-         changed.</p>\n",
+         <p>Begun {} by fulmar {}. {}</p>\n",
         html(&header.began),
-        env!("CARGO_PKG_VERSION")
+        env!("CARGO_PKG_VERSION"),
+        method(header.beside)
     )?;
     audits.iter().try_for_each(|audit| section(out, header, audit))?;
     out.write_str("</main>\n</body>\n</html>\n")
+}
+
+fn method(beside: Option<Beside>) -> String {
+    let read = match beside.map(|beside| beside.depth) {
+        Some(Depth::Quick) => {
+            "All metadata were compared; content was read only where no record of a side vouched for it by unchanged stat data"
+        }
+        Some(Depth::Deep) | None => "Every byte of every file and all metadata were read on both sides and compared",
+    };
+    let done = if beside.is_some_and(|beside| beside.repair) {
+        "what differed was to be repaired"
+    } else {
+        "nothing was changed"
+    };
+    format!("{read}; {done}.")
 }
 
 fn section(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Result {
@@ -49,10 +64,10 @@ fn section(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Result
             );
         }
     };
-    let (class, word) = match (verdict.is_equal(), verdict.difference_count()) {
-        (true, _) => ("good", "equal"),
-        (false, 0) => ("open", "not certain"),
-        (false, _) => ("bad", "different"),
+    let (class, word) = match verdict.outcome() {
+        Outcome::Equal => ("good", "equal"),
+        Outcome::Open => ("open", "not certain"),
+        Outcome::Different => ("bad", "different"),
     };
     write!(out, "<section>\n<h2 class=\"name\">{name}</h2>\n<p class=\"verdict {class}\">{word}</p>\n")?;
     facts(out, header, verdict)?;
@@ -77,7 +92,7 @@ fn facts(out: &mut String, header: &Header, verdict: &Verdict) -> std::fmt::Resu
     }
     let notes = coverage(verdict);
     let complete = verdict.unread() == 0 && verdict.busy == 0;
-    if notes.is_empty() && complete {
+    if notes.is_empty() && complete && verdict.arriving == 0 {
         fact("Coverage", "complete")?;
     }
     notes.iter().try_for_each(|note| fact("Note", note))?;
@@ -118,22 +133,25 @@ fn directories(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
             html(&shown),
             counted(group.paths, "path")
         )?;
-        out.write_str(
-            "<div class=\"wide\"><table class=\"differences\">\n<tr><th>Name</th><th>Kind</th><th>Source</th><th>Replica</th></tr>\n",
+        let blame = if header.beside.is_some() { "<th>Blame</th>" } else { "" };
+        writeln!(
+            out,
+            "<div class=\"wide\"><table class=\"differences\">\n<tr><th>Name</th><th>Kind</th><th>Source</th><th>Replica</th>{blame}</tr>"
         )?;
         let (mut paths, mut last): (u64, Option<&RelPath>) = (0, None);
-        for difference in &group.shown {
+        for (difference, why) in &group.shown {
             let again = last == Some(&difference.path);
             paths += u64::from(!again);
             last = Some(&difference.path);
             let name = difference.path.split().map_or_else(|| ".".to_owned(), |(_, name)| name.to_string());
             writeln!(
                 out,
-                "<tr><td class=\"name\">{}</td><td>{}</td><td class=\"name\" data-side=\"source\">{}</td><td class=\"name\" data-side=\"replica\">{}</td></tr>",
+                "<tr><td class=\"name\">{}</td><td>{}</td><td class=\"name\" data-side=\"source\">{}</td><td class=\"name\" data-side=\"replica\">{}</td>{}</tr>",
                 if again { String::new() } else { html(&name) },
                 difference.aspect.word(),
                 html(&text(&difference.source)),
-                html(&text(&difference.replica))
+                html(&text(&difference.replica)),
+                if header.beside.is_some() { format!("<td>{}</td>", blamed(*why)) } else { String::new() }
             )?;
         }
         out.write_str("</table></div>\n")?;
@@ -176,6 +194,25 @@ fn others(out: &mut String, audit: &Audit, verdict: &Verdict) -> std::fmt::Resul
             .try_for_each(|path| writeln!(out, "<li class=\"name\">{}</li>", html(&path.to_string())))?;
         out.write_str("</ul>\n")?;
         more(out, gathered.busy_count.saturating_sub(gathered.busy.len() as u64))?;
+    }
+    if verdict.arriving > 0 {
+        out.write_str("<h3>Arriving: on their way to the replica, or held</h3>\n<ul>\n")?;
+        for (path, held) in &gathered.arriving {
+            let held = held.map_or_else(String::new, |reason| format!(": held: {}", html(reason.text())));
+            writeln!(out, "<li><span class=\"name\">{}</span>{held}</li>", html(&path.to_string()))?;
+        }
+        out.write_str("</ul>\n")?;
+        more(out, verdict.arriving.saturating_sub(gathered.arriving.len() as u64))?;
+    }
+    if verdict.corrupt > 0 {
+        out.write_str("<h3>Corrupt on the source: the content has changed without a write</h3>\n<ul>\n")?;
+        for (path, recorded, good_copy) in &gathered.corrupt {
+            let (path, was) = (html(&path.to_string()), recorded.short());
+            let copy = if *good_copy { "the replica has the good copy" } else { "the replica does not have it" };
+            writeln!(out, "<li><span class=\"name\">{path}</span>: was {was}; {copy}</li>")?;
+        }
+        out.write_str("</ul>\n")?;
+        more(out, verdict.corrupt.saturating_sub(gathered.corrupt.len() as u64))?;
     }
     let count = verdict.unread();
     if count > 0 {

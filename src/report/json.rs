@@ -2,22 +2,45 @@
 //! docs/audit.md and do not change.
 
 use super::value::json as value;
-use super::{Audit, Header};
+use super::{Audit, Beside, Header};
 use crate::render::shown_error;
-use fulmar_model::{Aspect, Mailbox, Name, escape};
-use fulmar_primary::{Coverage, Finding, Verdict};
+use fulmar_model::{Aspect, Blame, Mailbox, Name, Side, escape};
+use fulmar_primary::{Coverage, Finding, Outcome, Verdict, Why};
 use serde_json::{Map, Value, json};
 
 /// One line.
 pub fn finding(replica: &str, finding: &Finding) -> Value {
     match finding {
-        Finding::Difference(difference) => json!({
-            "type": "difference",
+        Finding::Difference(difference, why) => {
+            let mut line = json!({
+                "type": "difference",
+                "replica": replica,
+                "path": difference.path.to_string(),
+                "kind": difference.aspect.word(),
+                "on_source": value(&difference.source),
+                "on_replica": value(&difference.replica),
+            });
+            if let (Some(Why { blame, good_copy, repaired }), Some(fields)) = (why, line.as_object_mut()) {
+                fields.insert("blame".to_owned(), json!(blame.word()));
+                fields.insert("good_copy".to_owned(), json!(good_copy));
+                fields.insert("repaired".to_owned(), json!(repaired));
+            }
+            line
+        }
+        Finding::Arriving { path, held } => json!({
+            "type": "arriving",
             "replica": replica,
-            "path": difference.path.to_string(),
-            "kind": difference.aspect.word(),
-            "on_source": value(&difference.source),
-            "on_replica": value(&difference.replica),
+            "path": path.to_string(),
+            "held": held.map(|reason| reason.text()),
+        }),
+        Finding::Corrupt { path, recorded, found, good_copy } => json!({
+            "type": "corrupt",
+            "replica": replica,
+            "side": Side::Source.word(),
+            "path": path.to_string(),
+            "recorded": recorded.to_string(),
+            "found": found.to_string(),
+            "good_copy": good_copy,
         }),
         Finding::Mailbox { path, troubles, sides } => {
             let [on_source, on_replica] = &**sides;
@@ -45,7 +68,7 @@ pub fn finding(replica: &str, finding: &Finding) -> Value {
 /// The last line.
 pub fn summary(header: &Header, audits: &[Audit]) -> Value {
     let equal = audits.iter().all(|audit| audit.verdict.as_ref().is_ok_and(Verdict::is_equal));
-    json!({
+    let mut line = json!({
         "type": "summary",
         "version": 1,
         "equal": equal,
@@ -53,7 +76,12 @@ pub fn summary(header: &Header, audits: &[Audit]) -> Value {
         "source": header.source,
         "began": header.began,
         "replicas": audits.iter().map(one).collect::<Vec<_>>(),
-    })
+    });
+    if let (Some(Beside { depth, repair }), Some(fields)) = (header.beside, line.as_object_mut()) {
+        fields.insert("depth".to_owned(), json!(depth.word()));
+        fields.insert("repair".to_owned(), json!(repair));
+    }
+    line
 }
 
 fn one(audit: &Audit) -> Value {
@@ -61,15 +89,15 @@ fn one(audit: &Audit) -> Value {
         Ok(verdict) => verdict,
         Err(error) => return json!({ "replica": audit.replica, "verdict": "failed", "error": error }),
     };
-    let word = match (verdict.is_equal(), verdict.difference_count()) {
-        (true, _) => "equal",
-        (false, 0) => "uncertain",
-        (false, _) => "different",
+    let word = match verdict.outcome() {
+        Outcome::Equal => "equal",
+        Outcome::Open => "uncertain",
+        Outcome::Different => "different",
     };
     let counts = Aspect::ALL
         .iter()
         .filter_map(|aspect| Some((aspect.word().to_owned(), json!(verdict.differences.get(aspect)?))));
-    json!({
+    let mut line = json!({
         "replica": audit.replica,
         "verdict": word,
         "host": escape(&verdict.host).to_string(),
@@ -85,7 +113,17 @@ fn one(audit: &Audit) -> Value {
         "hard_links_compared": verdict.links,
         "trusted_compared": verdict.trusted,
         "seconds": (verdict.took.as_secs_f64() * 1000.0).round() / 1000.0,
-    })
+    });
+    if let (Some(_), Some(fields)) = (verdict.depth, line.as_object_mut()) {
+        let blames =
+            Blame::ALL.iter().filter_map(|blame| Some((blame.word().to_owned(), json!(verdict.blames.get(blame)?))));
+        fields.insert("by_blame".to_owned(), Value::Object(blames.collect()));
+        fields.insert("arriving".to_owned(), json!(verdict.arriving));
+        fields.insert("corrupt".to_owned(), json!(verdict.corrupt));
+        fields.insert("repaired".to_owned(), json!(verdict.repaired));
+        fields.insert("replica_records".to_owned(), json!(verdict.recalls));
+    }
+    line
 }
 
 fn mailbox(mailbox: Option<&Mailbox>) -> Value {
@@ -111,5 +149,6 @@ fn coverage(coverage: Coverage) -> Value {
         "bytes": tally.bytes,
         "unreadable": coverage.unread,
         "mount_points": coverage.mounts,
+        "bytes_read": coverage.read,
     })
 }

@@ -1,18 +1,22 @@
-//! Reports of an audit, in reading order: what is kept of the findings (`gather`), how a value and a mailbox read (`value`, `mail`), and the three
-//! forms (`table`, `json`, `html`); `progress` while it lasts.
+//! Reports of an audit, in reading order: what is kept of the findings (`gather`), how a value and a mailbox read (`value`, `mail`), and the
+//! three forms (`table`, `json`, `html`); `parse` reads what a running `follow` tells in the second; `progress` while it lasts.
 
 mod gather;
 pub mod html;
 pub mod json;
 mod mail;
+mod parse;
 mod progress;
 pub mod table;
 mod value;
 
 pub use gather::Gathered;
-pub use progress::Progress;
+pub use parse::{Reported, finding, reported};
+pub use progress::{Bars, Picture, Progress};
 
-use fulmar_primary::Verdict;
+use crate::render::bytes;
+use fulmar_model::{Blame, Depth};
+use fulmar_primary::{Verdict, Why};
 
 /// An audit of one replica that has come to its end.
 pub struct Audit {
@@ -34,6 +38,47 @@ pub struct Header {
     pub began: String,
     /// How many paths of a directory, and how many directories, are shown.
     pub limit: usize,
+    /// How it was asked of a running `follow`; `None` of an audit that stands alone.
+    pub beside: Option<Beside>,
+}
+
+/// What a running `follow` was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// How closely.
+    pub depth: Depth,
+    /// Whether what differs is repaired.
+    pub repair: bool,
+}
+
+/// What there is to say of a difference besides what it is; empty where nothing is known.
+fn blamed(why: Option<Why>) -> String {
+    let Some(Why { blame, good_copy, repaired }) = why else { return String::new() };
+    let copy = if good_copy && blame == Blame::CorruptSource { ", the replica has the good copy" } else { "" };
+    let done = match repaired {
+        Some(true) => ", repaired",
+        Some(false) => ", not repaired",
+        None => "",
+    };
+    format!("{}{copy}{done}", blame.word())
+}
+
+/// What was read and how, for the last line of a report.
+fn how(verdict: &Verdict) -> String {
+    let tally = verdict.source.tally;
+    let (files, size) = (counted(tally.files, "file"), bytes(tally.bytes));
+    match verdict.depth {
+        Some(Depth::Quick) => {
+            let read = [verdict.source.read, verdict.replica.read].map(|read| bytes(read.unwrap_or(0)));
+            format!("{files} ({size}) and all metadata, of which {} and {} had to be read", read[0], read[1])
+        }
+        Some(Depth::Deep) | None => format!("every byte of {files} ({size}) and all metadata"),
+    }
+}
+
+/// This moment, as RFC 3339.
+pub fn began() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// "1 difference", "2 differences".
@@ -53,6 +98,9 @@ fn coverage(verdict: &Verdict) -> Vec<String> {
         if coverage.mounts > 0 {
             notes.push(format!("{} of the {side} not entered", counted(coverage.mounts, "mount point")));
         }
+    }
+    if verdict.recalls == Some(false) {
+        notes.push("the replica has no records of this tree: it was read".to_owned());
     }
     if !verdict.links {
         notes.push("hard-link groups were not compared, or not all: there are too many names".to_owned());

@@ -2,16 +2,72 @@
 
 use crate::render::{bytes, say};
 use fulmar_primary::{AuditPulse, Inspection};
-use fulmar_tree::audit::Meter;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::watch::Receiver;
+use std::time::{Duration, Instant};
 
 /// How often progress is drawn, and how often it is printed where nothing can be drawn.
 const DRAW: Duration = Duration::from_millis(100);
 const PRINT: Duration = Duration::from_secs(5);
+
+/// How far it is.
+pub struct Picture {
+    /// Files and bytes of the source that were read.
+    pub source: (u64, u64),
+    /// Each replica, as it was named.
+    pub replicas: Vec<(String, AuditPulse)>,
+}
+
+/// What is drawn, or printed.
+pub struct Bars {
+    bars: MultiProgress,
+    lines: Vec<ProgressBar>,
+    terminal: bool,
+    printed: Option<Instant>,
+}
+
+impl Bars {
+    /// If somebody is there to see them, or asked for them.
+    pub fn new(wanted: bool, quiet: bool) -> Option<Self> {
+        let terminal = std::io::stderr().is_terminal();
+        if quiet || !(terminal || wanted) {
+            return None;
+        }
+        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bars = MultiProgress::with_draw_target(target);
+        Some(Self { bars, lines: Vec::new(), terminal, printed: None })
+    }
+
+    /// Shows it, unless that was done a moment ago and cannot be drawn over.
+    pub fn show(&mut self, picture: &Picture) {
+        if !self.terminal && self.printed.is_some_and(|printed| printed.elapsed() < PRINT) {
+            return;
+        }
+        self.printed = Some(Instant::now());
+        let (files, read) = picture.source;
+        let mut texts = vec![("source", format!("{files} files, {} read", bytes(read)))];
+        for (name, pulse) in &picture.replicas {
+            let doing = match pulse.compares {
+                true => format!(", {} differences so far", pulse.differences),
+                false => String::new(),
+            };
+            texts.push((name, format!("{} files, {} read{doing}", pulse.files, bytes(pulse.bytes))));
+        }
+        while self.lines.len() < texts.len() {
+            let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}").expect("a valid template");
+            self.lines.push(self.bars.add(ProgressBar::new_spinner().with_style(style)));
+        }
+        for (line, (name, text)) in self.lines.iter().zip(texts) {
+            if self.terminal {
+                line.set_prefix(name.to_owned());
+                line.set_message(text);
+                line.tick();
+            } else {
+                say(format_args!("{name}  {text}"));
+            }
+        }
+    }
+}
 
 /// Draws until dropped.
 pub struct Progress(tokio::task::JoinHandle<()>);
@@ -19,48 +75,22 @@ pub struct Progress(tokio::task::JoinHandle<()>);
 impl Progress {
     /// Starts drawing, if somebody is there to see it or asked for it.
     pub fn start(inspection: &Inspection, replicas: &[String], wanted: bool, quiet: bool) -> Option<Self> {
-        let terminal = std::io::stderr().is_terminal();
-        if quiet || !(terminal || wanted) {
-            return None;
-        }
-        let pulses = replicas.iter().cloned().zip(inspection.pulses()).collect();
-        Some(Self(tokio::spawn(draw(inspection.read(), pulses, terminal))))
+        let mut bars = Bars::new(wanted, quiet)?;
+        let (meter, pulses) = (inspection.read(), inspection.pulses());
+        let names = replicas.to_vec();
+        Some(Self(tokio::spawn(async move {
+            let mut tick = tokio::time::interval(DRAW);
+            loop {
+                tick.tick().await;
+                let replicas = names.iter().cloned().zip(pulses.iter().map(|pulse| *pulse.borrow())).collect();
+                bars.show(&Picture { source: meter.read(), replicas });
+            }
+        })))
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-async fn draw(source: Arc<Meter>, pulses: Vec<(String, Receiver<AuditPulse>)>, terminal: bool) {
-    let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bars = MultiProgress::with_draw_target(target);
-    let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}").expect("a valid template");
-    let bar = |name: &str| bars.add(ProgressBar::new_spinner().with_style(style.clone()).with_prefix(name.to_owned()));
-    let mut lines = vec![bar("source")];
-    lines.extend(pulses.iter().map(|(name, _)| bar(name)));
-    let mut tick = tokio::time::interval(if terminal { DRAW } else { PRINT });
-    loop {
-        tick.tick().await;
-        let (files, read) = source.read();
-        let mut texts = vec![("source", format!("{files} files, {} read", bytes(read)))];
-        for (name, pulse) in &pulses {
-            let pulse = *pulse.borrow();
-            let doing = match pulse.compares {
-                true => format!(", {} differences so far", pulse.differences),
-                false => String::new(),
-            };
-            texts.push((name, format!("{} files, {} read{doing}", pulse.files, bytes(pulse.bytes))));
-        }
-        for (line, (name, text)) in lines.iter().zip(texts) {
-            if terminal {
-                line.set_message(text);
-                line.tick();
-            } else {
-                say(format_args!("{name}  {text}"));
-            }
-        }
     }
 }

@@ -1,10 +1,10 @@
 //! The report for a person at a terminal.
 
 use super::value::text;
-use super::{Audit, Gathered, Header, counted, coverage, mail};
+use super::{Audit, Gathered, Header, blamed, counted, coverage, how, mail};
 use crate::render::{bytes, shown_error};
 use fulmar_model::RelPath;
-use fulmar_primary::{Coverage, Verdict};
+use fulmar_primary::{Coverage, Outcome, Verdict};
 use std::fmt::Write;
 
 /// Everything about one replica.
@@ -28,6 +28,24 @@ fn write_table(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
         more(out, gathered.busy_count, gathered.busy.len())?;
     }
     mailboxes(out, gathered, verdict)?;
+    if verdict.arriving > 0 {
+        writeln!(out, "arriving: on their way to the replica, or held ({})", verdict.arriving)?;
+        for (path, held) in &gathered.arriving {
+            match held {
+                Some(reason) => writeln!(out, "  {path}: held: {reason}")?,
+                None => writeln!(out, "  {path}")?,
+            }
+        }
+        more(out, verdict.arriving, gathered.arriving.len())?;
+    }
+    if verdict.corrupt > 0 {
+        writeln!(out, "corrupt on the source: the content has changed without a write ({})", verdict.corrupt)?;
+        for (path, recorded, good_copy) in &gathered.corrupt {
+            let copy = if *good_copy { "the replica has the good copy" } else { "the replica does not have it" };
+            writeln!(out, "  {path}: was {}; {copy}", recorded.short())?;
+        }
+        more(out, verdict.corrupt, gathered.corrupt.len())?;
+    }
     let unread = verdict.unread();
     if unread > 0 {
         writeln!(out, "unreadable ({unread})")?;
@@ -51,14 +69,18 @@ fn differences(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
         writeln!(out, "{}  ({})", shown(directory), counted(group.paths, "path"))?;
         let mut paths = 0;
         let mut last: Option<&RelPath> = None;
-        for difference in &group.shown {
+        for (difference, why) in &group.shown {
             if last != Some(&difference.path) {
                 (paths, last) = (paths + 1, Some(&difference.path));
                 let name = difference.path.split().map_or_else(|| ".".to_owned(), |(_, name)| name.to_string());
                 writeln!(out, "  {name}")?;
             }
             let (source, replica) = (text(&difference.source), text(&difference.replica));
-            writeln!(out, "    {:11}  source {source}; replica {replica}", difference.aspect.word())?;
+            let blamed = match blamed(*why) {
+                blamed if blamed.is_empty() => blamed,
+                blamed => format!(" ({blamed})"),
+            };
+            writeln!(out, "    {:11}  source {source}; replica {replica}{blamed}", difference.aspect.word())?;
         }
         more(out, group.paths, paths)?;
     }
@@ -111,15 +133,23 @@ pub fn place(verdict: &Verdict) -> String {
 
 /// The last line.
 pub fn summary(header: &Header, audit: &Audit, verdict: &Verdict) -> String {
-    let tally = verdict.source.tally;
-    let (files, read) = (counted(tally.files, "file"), bytes(tally.bytes));
-    let how = format!("every byte of {files} ({read}) and all metadata, in {:.1} s", verdict.took.as_secs_f64());
+    let how = format!("{}, in {:.1} s", how(verdict), verdict.took.as_secs_f64());
     if verdict.is_equal() {
-        return format!("EQUAL: {} is the same as {}: {how}", audit.replica, header.source);
+        let repaired = match verdict.repaired {
+            0 => String::new(),
+            repaired => format!(", after {}", counted(repaired, "repair")),
+        };
+        return format!("EQUAL: {} is the same as {}{repaired}: {how}", audit.replica, header.source);
     }
     let count = verdict.difference_count();
-    let found = if count == 0 { "no difference found".to_owned() } else { counted(count, "difference") };
-    let word = if count == 0 { "NOT CERTAIN" } else { "DIFFERENT" };
+    let mut found = if count == 0 { "no difference found".to_owned() } else { counted(count, "difference") };
+    for (number, word) in [(verdict.repaired, "repaired"), (verdict.corrupt, "corrupt"), (verdict.arriving, "arriving")]
+    {
+        if number > 0 {
+            found = format!("{found}, {number} {word}");
+        }
+    }
+    let word = if verdict.outcome() == Outcome::Open { "NOT CERTAIN" } else { "DIFFERENT" };
     let unread = verdict.unread();
     format!(
         "{word}: {} against {}: {found}, {} busy, {unread} unreadable; {how}",

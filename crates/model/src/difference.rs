@@ -89,6 +89,11 @@ impl Aspect {
             Self::Links => "hard-links",
         }
     }
+
+    /// The reverse of [`Aspect::word`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|aspect| aspect.word() == word)
+    }
 }
 
 /// What one side has.

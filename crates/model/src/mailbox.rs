@@ -67,6 +67,25 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// All there are.
+    pub const ALL: [Self; 10] = [
+        Self::Cut(Side::Source),
+        Self::Cut(Side::Replica),
+        Self::Absent,
+        Self::Validity,
+        Self::Behind,
+        Self::Ahead,
+        Self::Unlisted(Side::Source),
+        Self::Unlisted(Side::Replica),
+        Self::OnlyOn(Side::Source),
+        Self::OnlyOn(Side::Replica),
+    ];
+
+    /// The reverse of [`Self::word`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|trouble| trouble.word() == word)
+    }
+
     /// As reports call it.
     pub fn word(self) -> &'static str {
         match self {

@@ -30,10 +30,12 @@ pub enum HeldReason {
     InTheWay,
     /// Larger than this version can transport (a huge attribute set, a path too long).
     TooLarge,
+    /// The primary's content is not the one it recorded, though nobody has written there since.
+    Corrupt,
 }
 
 impl HeldReason {
-    const ALL: [(Self, u8, &'static str); 12] = [
+    const ALL: [(Self, u8, &'static str); 13] = [
         (Self::DiskFull, 1, "disk full on the replica"),
         (Self::Quota, 2, "quota exhausted on the replica"),
         (Self::Permission, 3, "permission denied on the replica"),
@@ -46,6 +48,12 @@ impl HeldReason {
         (Self::Approval, 10, "removal waits for approval"),
         (Self::InTheWay, 11, "something on the replica is in the way"),
         (Self::TooLarge, 12, "too large to transport"),
+        (
+            Self::Corrupt,
+            13,
+            "corrupt on the primary: the content has changed without a write; restore the file from a replica, or touch it \
+             if this content is right",
+        ),
     ];
 
     /// The number stored in databases and sent on the wire.
@@ -61,6 +69,11 @@ impl HeldReason {
     /// What a person reads.
     pub fn text(self) -> &'static str {
         Self::ALL.iter().find(|row| row.0 == self).map_or("unknown", |row| row.2)
+    }
+
+    /// The reverse of [`HeldReason::text`].
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|row| row.2 == text).map(|row| row.0)
     }
 
     /// The reason behind a failed system call on the replica.

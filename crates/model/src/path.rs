@@ -190,6 +190,28 @@ pub fn escape(bytes: &[u8]) -> Escaped<'_> {
     Escaped(bytes)
 }
 
+/// The reverse of [`escape`]; `None` for what that never gives.
+pub fn unescape(text: &str) -> Option<Vec<u8>> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.bytes());
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'\\' => match rest.next()? {
+                b'\\' => b'\\',
+                b'n' => b'\n',
+                b't' => b'\t',
+                b'r' => b'\r',
+                b'x' => {
+                    let mut digit = || u8::try_from(char::from(rest.next()?).to_digit(16)?).ok();
+                    digit()? << 4 | digit()?
+                }
+                _ => return None,
+            },
+            plain => plain,
+        });
+    }
+    Some(bytes)
+}
+
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
@@ -280,7 +302,19 @@ mod tests {
         assert_eq!(escape("é\u{202e}x".as_bytes()).to_string(), "é\\xe2\\x80\\xaex");
     }
 
+    #[test]
+    fn what_was_never_escaped_is_not_read_back() {
+        for text in ["\\", "\\x", "\\x1", "\\xgg", "\\q"] {
+            assert_eq!(unescape(text), None, "{text}");
+        }
+    }
+
     proptest::proptest! {
+        #[test]
+        fn what_is_escaped_is_read_back(bytes in proptest::collection::vec(0u8..=255, 0..40)) {
+            proptest::prop_assert_eq!(unescape(&escape(&bytes).to_string()), Some(bytes));
+        }
+
         #[test]
         fn whatever_parses_prints_back(bytes in proptest::collection::vec(0u8..=255, 0..40)) {
             if let Ok(parsed) = RelPath::parse(&bytes) {

@@ -1,6 +1,6 @@
 //! What the catalog remembers of one path.
 
-use crate::{Hash, Kind, LinkGroup, Stat, XattrDigest};
+use crate::{Hash, Kind, LinkGroup, Name, RelPath, Stat, XattrDigest};
 
 /// One row of a catalog: on the primary what was last seen, on a replica what was last applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,4 +30,48 @@ impl Record {
     pub fn proves(&self, now: &Stat) -> bool {
         self.settled && self.stat.same_version(now)
     }
+}
+
+/// Records as somebody asks for them who reads the tree itself. What cannot be looked up counts as not recorded: then the
+/// tree is read.
+pub trait Recall: Send {
+    /// What is recorded of a path.
+    fn of(&self, path: &RelPath) -> Option<Record>;
+
+    /// What is recorded of these names in a directory, one for each. They come in increasing order.
+    fn within(&self, directory: &RelPath, names: &[&Name]) -> Vec<Option<Record>>;
+}
+
+/// How what is at a path stands to what is recorded of it. The numbers are sent; they never change meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is as recorded; or there is nothing, and nothing is recorded.
+    Kept,
+    /// It is not as recorded, and nothing says that it ought to be.
+    Changed,
+    /// Its content is not the recorded one, though stat data vouch for it: nobody wrote there.
+    Corrupt,
+}
+
+impl Standing {
+    const ALL: [(Self, u8); 3] = [(Self::Kept, 1), (Self::Changed, 2), (Self::Corrupt, 3)];
+
+    /// The number that is sent.
+    pub fn code(self) -> u8 {
+        Self::ALL.iter().find(|row| row.0 == self).map_or(0, |row| row.1)
+    }
+
+    /// The reverse of [`Standing::code`].
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.iter().find(|row| row.1 == code).map(|row| row.0)
+    }
+}
+
+/// What a side's own record says of a path that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Whether what is there is that.
+    pub standing: Standing,
+    /// The recorded hash of a file's content.
+    pub hash: Option<Hash>,
 }

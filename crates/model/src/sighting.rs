@@ -1,6 +1,6 @@
 //! What one side of an audit sees: an entry of a listing, and one path looked at closely.
 
-use crate::{Entry, Hash, Name, RelPath, Tally, Xattrs};
+use crate::{Entry, Hash, Name, Recorded, RelPath, Tally, Xattrs};
 
 /// What is in a directory, in a few bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,18 @@ pub struct Look {
     pub version: u64,
     /// Milliseconds since the path, or a directory above it, was last changed, by the clock of the side that looks.
     pub age_ms: u64,
+    /// What this side's record says of it; `None` when it has no records, or was not asked for them.
+    pub recorded: Option<Recorded>,
+}
+
+impl Look {
+    /// Hash of the content, where it is a file that was read.
+    pub fn hash(&self) -> Option<Hash> {
+        match &self.what {
+            Sighting::There { entry, .. } => entry.hash(),
+            _ => None,
+        }
+    }
 }
 
 /// A path that could not be read.

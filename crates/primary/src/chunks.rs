@@ -6,7 +6,7 @@ use crate::shipper::Shipper;
 use crate::signatures::Signatures;
 use crate::{Error, Result};
 use fulmar_link::Sender;
-use fulmar_model::{Hash, RelPath};
+use fulmar_model::{Record, RelPath};
 use fulmar_tree::Tree;
 use fulmar_wire::{BASIS_PART_BYTES_MAX, Basis, CHUNK_COST_MIN};
 use std::sync::Arc;
@@ -42,8 +42,8 @@ pub(crate) struct Ship {
     pub(crate) stream: u64,
     /// Also when it does not hold still.
     pub(crate) torn: bool,
-    /// Hash of the content that was shipped last, where one was.
-    pub(crate) before: Option<Hash>,
+    /// What the catalog has of it: of what was shipped last, where it was shipped before.
+    pub(crate) known: Option<Record>,
 }
 
 /// What became of a large file.
@@ -76,6 +76,8 @@ pub(crate) enum Delivered {
     Changed,
     /// The system says no.
     Unreadable(i32),
+    /// What was read is not what was recorded, though nobody has written there since.
+    Rotten,
 }
 
 /// The session's ways to the shipper and back.

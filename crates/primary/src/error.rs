@@ -49,6 +49,12 @@ pub enum Error {
     /// The source is gone, or was and is back.
     #[error("the source directory is gone")]
     SourceGone,
+    /// A verification is refused because of another.
+    #[error("a verification of this tree is under way")]
+    Verifying,
+    /// A verification was told to end, or nobody listens to it.
+    #[error("the verification was stopped")]
+    Stopped,
     /// A thread ended without a word, or the primary is ending.
     #[error("a part of the primary has ended")]
     Gone,

@@ -6,7 +6,8 @@
 //! beside it, as a `patch` where `signatures` tell what was shipped before).
 //! Beside the way: `rescan` (what events could not tell), `listing` (for a comparison), `guard` (a vanished source deletes
 //! nothing), `supervisor` (the watch on the source), `primary` (starts and ends it all), `status` and `waiting` (what people ask), `keeper` (a thread that owns).
-//! Apart from all of that: `audit` (both sides are read and compared, and nothing is changed).
+//! Apart from all of that: `audit` (both sides are read and compared, and nothing is changed); with it `verify` (the same beside a
+//! primary that runs, which may repair).
 //!
 //! Owners: the queue has a thread, the catalog has a thread (the planner's), every session is a task with its own state.
 //! They talk by messages; nothing is shared under a lock.
@@ -32,13 +33,17 @@ mod signatures;
 mod status;
 mod step;
 mod supervisor;
+mod verify;
 mod waiting;
 
-pub use audit::{AuditSettings, Census, Coverage, Finding, Inspected, Inspection, Pulse as AuditPulse, Verdict};
+pub use audit::{
+    AuditSettings, Census, Coverage, Finding, Inspected, Inspection, Outcome, Pulse as AuditPulse, Verdict, Why,
+};
 pub use clock::Clock;
 pub use error::{Error, Result};
 pub use guard::{GuardState, Trip};
 pub use primary::{Finished, HELD_LISTED, Mode, Primary, Sessions, Settings, Would};
 pub use session::{Endpoint, Target};
 pub use status::{HeldPath, ReplicaState, ReplicaStatus, TreeStatus, WatchStatus};
+pub use verify::{Told, Verification, Verified};
 pub use waiting::{WaitError, Waited};

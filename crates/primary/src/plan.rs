@@ -21,7 +21,7 @@ mod shortcut;
 
 use crate::chunks::Arrived;
 use crate::guard::Guard;
-use crate::prepare::{Content, Found, read};
+use crate::prepare::{Content, Found, is_rotten, read};
 use crate::step::{Action, Step};
 use crate::{Error, Result};
 use fulmar_model::{
@@ -390,6 +390,10 @@ impl<'a> Plan<'a> {
             Found::Moving(content) => {
                 self.put_content(path.clone(), content, have, record.as_ref())?;
                 self.push(Class::Change, Step::new(path, Action::Again));
+                Ok(())
+            }
+            Found::Read(content) if is_rotten(&content.stat, content.hash, record.as_ref()) => {
+                self.push(Class::Change, Step::new(path, Action::Hold { reason: HeldReason::Corrupt, errno: 0 }));
                 Ok(())
             }
             Found::Read(content) => self.put_content(path, content, have, record.as_ref()),

@@ -342,6 +342,15 @@ impl Planner {
         self.save_guard()
     }
 
+    /// Paths that may differ, though no event told of them.
+    pub(crate) fn suspect(&mut self, paths: Vec<RelPath>) -> Result<()> {
+        let first_seen_ms = (self.clock)();
+        let changes: Vec<_> =
+            paths.into_iter().map(|path| NewChange { path, scope: Scope::Path, first_seen_ms }).collect();
+        advance(&self.last, self.queue.ask_blocking(move |queue| queue.put(&changes))??);
+        Ok(())
+    }
+
     /// A person approves what is held back: that, and no more. Gives the number of removals.
     pub(crate) fn approve(&mut self) -> Result<u64> {
         // Nobody can mean what cannot be looked at, and what is to go is not known before it is back.

@@ -1,6 +1,7 @@
 //! Reads a path once: metadata, attributes, hash, and the content where it is small. Notices what changes meanwhile.
 
 use fulmar_model::{Entry, Hash, Kind, Name, Record, Stat, Timestamp, Xattrs};
+use fulmar_tree::audit::is_calm;
 use fulmar_tree::{Clock, Dir, Error, Tree, digest};
 use fulmar_wire::{INLINE_BYTES_MAX, Segment};
 
@@ -54,6 +55,16 @@ impl Content {
         let settled = tree.is_settled(&self.stat, self.began);
         Record { stat: self.stat, xattrs: digest(&self.xattrs), hash, group: None, settled }
     }
+}
+
+/// Whether what was read, from a file that was `stat` before and after, is not what is recorded although the record proves
+/// that nobody has written there since: then it is the disk's doing, or memory's, and no replica is to have it. A file that was
+/// written a moment ago may still be written through a mapping, which its times do not tell.
+pub(crate) fn is_rotten(stat: &Stat, hash: Option<Hash>, record: Option<&Record>) -> bool {
+    let recorded = record.filter(|record| record.proves(stat)).and_then(|record| record.hash);
+    stat.kind == Kind::File
+        && hash.zip(recorded).is_some_and(|(hash, recorded)| hash != recorded)
+        && is_calm(stat, Clock::coarse_now())
 }
 
 /// Reads the entry `name` of `dir`, which was `stat` a moment ago.

@@ -1,5 +1,6 @@
 //! Starts the parts of a primary, and ends them.
 
+use crate::audit::AuditSettings;
 use crate::clock::Clock;
 use crate::guard::{Guard, GuardState, LIMITS, Trip, decode_root, encode_root};
 use crate::keeper::{Keeper, background};
@@ -11,7 +12,7 @@ use crate::status::{HeldPath, Pulse, ReplicaStatus, TreeStatus, WatchStatus};
 use crate::supervisor::Supervisor;
 use crate::waiting::{Barrier, WaitError, Waited, held_path};
 use crate::{Error, Result};
-use fulmar_model::{DeletePolicy, Durability, Filter, Id, QueueId, RelPath, RootId, Term, TreeId};
+use fulmar_model::{DeletePolicy, Durability, Filter, Id, Profile, QueueId, RelPath, RootId, Term, TreeId};
 use fulmar_store::{Catalog, Opened, Queue, set_aside};
 use fulmar_tree::{Lock, Tree, identify, lock_file};
 use fulmar_watch::Meter;
@@ -20,12 +21,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// New directories that the watcher has not heard of yet.
 const FOUND: usize = 4096;
+
+/// The catalog, in the state directory.
+const CATALOG: &str = "catalog.db";
 
 /// Held paths listed in a status.
 pub const HELD_LISTED: usize = 100;
@@ -52,7 +56,11 @@ pub struct Settings {
     pub mode: Mode,
     /// The replicas.
     pub endpoints: Vec<Endpoint>,
-    /// What is not replicated.
+    /// Exclusions that belong to the kind of tree.
+    pub profile: Profile,
+    /// Further exclusions, in the syntax of gitignore.
+    pub patterns: Vec<Box<[u8]>>,
+    /// Both of them, understood: what is not replicated.
     pub filter: Filter,
     /// Whether a directory with foreign content may become a replica.
     pub adopt: bool,
@@ -68,6 +76,8 @@ pub struct Settings {
     pub fresh_queue: QueueId,
     /// The kernel's boot id.
     pub boot: Id,
+    /// Whether this process sees `trusted.*` attributes.
+    pub privileged: bool,
     /// Milliseconds since 1970.
     pub clock: Clock,
     /// How long a path that is being written waits without, and with, further writes.
@@ -107,7 +117,13 @@ pub(crate) struct Parts {
     pub(crate) meter: Option<Arc<Meter>>,
     pub(crate) barrier: Barrier,
     pub(crate) clock: Clock,
-    end: CancellationToken,
+    /// How an audit of this tree is made.
+    pub(crate) audit: AuditSettings,
+    /// Where the catalog is.
+    pub(crate) catalog: PathBuf,
+    /// One verification at a time.
+    pub(crate) verifying: Semaphore,
+    pub(crate) end: CancellationToken,
     /// Kept: sessions would take its end for a restart.
     _restarts: watch::Sender<u64>,
     _lock: Lock,
@@ -210,6 +226,9 @@ impl Primary {
             sessions.spawn(async move { Finished { name, error: session.run().await.err() } });
         }
         let parts = Parts {
+            audit: audit_settings(&settings),
+            catalog: settings.state.join(CATALOG),
+            verifying: Semaphore::new(1),
             source: settings.source,
             tree: settings.tree,
             endpoints: settings.endpoints,
@@ -252,6 +271,10 @@ impl Primary {
     /// lost.
     pub async fn close(&self) -> Result<()> {
         Ok(self.0.planner.ask(|planner| planner.catalog.close_log()).await??)
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
     }
 
     /// The whole picture.
@@ -359,7 +382,7 @@ impl State {
         let lock = lock_file(&settings.state.join("lock"))?;
         let queue_path = settings.state.join("queue.db");
         let (mut queue, queue_opened) = rebuilt(&queue_path, |path| Queue::open(path, settings.fresh_queue))?;
-        let catalog_path = settings.state.join("catalog.db");
+        let catalog_path = settings.state.join(CATALOG);
         // Nothing waits for its commits to be on disk. After a power cut it may be behind what replicas have, which the scan
         // at the start finds as if it had changed since, and they answer that they have it (docs/adr/0015).
         let (catalog, catalog_opened) = rebuilt(&catalog_path, Catalog::open)?;
@@ -379,6 +402,22 @@ impl State {
         while !queue.take(4096)?.is_empty() {}
         let guard = open_guard(settings, &tree, &mut queue)?;
         Ok(Self { tree, lock, queue, catalog, guard, resumable })
+    }
+}
+
+/// With the endpoints of each audit still to come.
+fn audit_settings(settings: &Settings) -> AuditSettings {
+    AuditSettings {
+        source: settings.source.clone(),
+        endpoints: Vec::new(),
+        profile: settings.profile,
+        patterns: settings.patterns.clone(),
+        filter: settings.filter.clone(),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        rate: None,
+        idle: false,
+        boot: settings.boot,
+        privileged: settings.privileged,
     }
 }
 

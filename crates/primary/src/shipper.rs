@@ -9,7 +9,7 @@
 
 use crate::chunks::{Delivered, Delivery, Parcel, STREAMS_EACH, Ship, UNUSED};
 use crate::patch::{Patch, Told};
-use crate::prepare::Content;
+use crate::prepare::{Content, is_rotten};
 use crate::signatures::{SIGNATURE_BYTES_MAX, Signatures};
 use crate::{Error, Result};
 use fulmar_delta::{BlockLen, SUM_BYTES, Signature, Signer};
@@ -142,16 +142,16 @@ impl Shipper {
     /// What the content is to be sent against.
     fn start(&mut self, order: &Ship, stat: Stat) -> Result<Start> {
         let Some(signatures) = &self.signatures else { return Ok(Start::Whole) };
-        let size = stat.size;
+        let (size, before) = (stat.size, order.known.as_ref().and_then(|record| record.hash));
         let sums = size / BlockLen::for_file(size).bytes() * SUM_BYTES as u64;
         // A patch carries the zeros of a hole, a whole file skips them.
         if size.saturating_sub(stat.allocated) > HOLES_BYTES_MAX || sums > SIGNATURE_BYTES_MAX as u64 {
             return Ok(Start::Whole);
         }
-        if let Some(signed) = order.before.and_then(|hash| Some((hash, signatures.get(hash)?))) {
+        if let Some(signed) = before.and_then(|hash| Some((hash, signatures.get(hash)?))) {
             return Ok(Start::Basis(signed));
         }
-        if order.before.is_none() && size < ASK_BYTES_MIN {
+        if before.is_none() && size < ASK_BYTES_MIN {
             return Ok(Start::Whole);
         }
         self.offer(order, order.stream, size, None)?;
@@ -199,6 +199,9 @@ impl Shipper {
         // A file that shrank was read to its new end only, so that its size and its content do not belong together.
         if !still && (!order.torn || after.size < stat.size) {
             return self.give_up(stream, Delivered::Moving);
+        }
+        if still && is_rotten(&stat, Some(hash), order.known.as_ref()) {
+            return self.give_up(stream, Delivered::Rotten);
         }
         let end = match patch {
             None => stat.size,

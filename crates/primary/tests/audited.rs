@@ -57,10 +57,11 @@ fn directory() -> Entry {
 /// Says that it has read everything, that nothing is the same, and that the root has so many names.
 async fn read(link: &mut Link, names: u64) {
     assert!(matches!(hear(link).await, Some(Question::Begin(_))));
-    say(link, Answer::Begun(Begun { host: Box::default(), root: Box::default(), privileged: false })).await;
+    say(link, Answer::Begun(Begun { host: Box::default(), root: Box::default(), privileged: false, recalls: None }))
+        .await;
     let below =
         Below { digest: Hash([9; 32]), names, tally: Tally { entries: u64::MAX, files: u64::MAX, bytes: u64::MAX } };
-    let digest = Digest { entry: directory(), below, links: Some(Hash([9; 32])), unread: 0, mounts: 0 };
+    let digest = Digest { entry: directory(), below, links: Some(Hash([9; 32])), unread: 0, mounts: 0, read: None };
     say(link, Answer::Digest(digest)).await;
 }
 

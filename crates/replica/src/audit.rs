@@ -1,21 +1,23 @@
 //! The far side of an audit: reads all of the tree, tells what it comes to, and answers what is asked of what differs.
 //!
-//! Nothing is locked, made or written, so a replica may be followed at the same time, and a directory that was never a replica
+//! Nothing is locked, made or written (records are read beside their writer), so a replica may be followed at the same time, and a directory that was never a replica
 //! may be audited. One thread works; the session hands questions to it and says that somebody is alive.
 
-use crate::open::open_to_read;
+use crate::identity::Identity;
+use crate::open::{STORE, open_to_read};
 use crate::session::Options;
 use crate::{Error, Result};
 use fulmar_link::{Lane, Link, Sender};
-use fulmar_model::{Filter, Found, Mailbox, Node, RelPath};
-use fulmar_tree::audit::{Audited, Auditing, Meter, audit, look, mailbox_at, mailboxes};
+use fulmar_model::{Depth, Filter, Found, Mailbox, Node, Recall, RelPath, TreeId};
+use fulmar_store::CatalogReader;
+use fulmar_tree::audit::{Audited, Auditing, Looker, Meter, Records, audit, mailbox_at, mailboxes};
 use fulmar_tree::{Part, Tree};
 use fulmar_wire::{
     Answer, Begin, Begun, Digest, FRAME_BYTES_MAX, FromPrimary, FromReplica, LOOKS_MAX, Linked, PAGE_ENTRIES_MAX,
     Question,
 };
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TrySendError, sync_channel};
 use std::time::Duration;
@@ -31,18 +33,23 @@ const ENTRY_BYTES: usize = 256;
 pub(crate) async fn answer(root: PathBuf, begin: Begin, link: &mut Link, options: Options) -> Result<()> {
     let patterns = begin.patterns.iter().map(|pattern| &**pattern);
     let filter = Filter::new(begin.profile, patterns).map_err(|_| Error::Protocol("a pattern that is none"))?;
+    let trust = begin.trust;
+    let records = trust.and_then(|trust| records(&root, trust.tree));
+    let recalls = trust.is_some().then_some(records.is_some());
     let how = Auditing {
         filter,
         trusted: begin.privileged && options.privileged,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         rate: begin.rate.and_then(std::num::NonZeroU64::new),
         idle: begin.idle,
+        records,
+        depth: trust.map_or(Depth::Deep, |trust| trust.depth),
     };
     let (to_open, asked) = (root.clone(), begin);
     let opened = tokio::task::spawn_blocking(move || open_to_read(&to_open, &asked, &options)).await;
     let tree = opened.map_err(|_| Error::Panicked)??;
     let root = root.as_os_str().as_bytes().into();
-    let begun = Begun { host: (options.host)().into(), root, privileged: options.privileged };
+    let begun = Begun { host: (options.host)().into(), root, privileged: options.privileged, recalls };
     say(&link.sender, Answer::Begun(begun)).await?;
     let meter = Arc::new(Meter::default());
     let (asking, asked) = sync_channel(QUESTIONS);
@@ -80,6 +87,23 @@ pub(crate) async fn answer(root: PathBuf, begin: Begin, link: &mut Link, options
     result
 }
 
+/// What was recorded of the replica at `root`, where it is one of `tree` and its store can be read beside its writer.
+fn records(root: &Path, tree: TreeId) -> Option<Records> {
+    if Identity::read(root)?.tree != tree {
+        return None;
+    }
+    let path = root.join(STORE);
+    let open = move || match CatalogReader::open_replica(&path) {
+        Ok(reader) => Some(Box::new(reader) as Box<dyn Recall>),
+        Err(error) => {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the records cannot be read");
+            None
+        }
+    };
+    // Once to see whether there are any.
+    open().map(|_| Records::new(open))
+}
+
 async fn say(to: &Sender, answer: Answer) -> Result<()> {
     Ok(to.send(Lane::Urgent, FromReplica::Audit(answer).encode()?).await?)
 }
@@ -102,6 +126,7 @@ impl Reader {
             links: audited.links().map(|links| links.digest()),
             unread: audited.counts().unread,
             mounts: audited.counts().mounts,
+            read: Some(self.meter.read().1),
         }))?;
         while let Ok(question) = self.questions.recv() {
             match question {
@@ -168,8 +193,9 @@ impl Reader {
         if paths.len() > LOOKS_MAX || paths.iter().any(|(path, _)| path.is_private()) {
             return Err(Error::Protocol("a look at too much, or at the private directory"));
         }
+        let mut looker = Looker::new(&self.tree, &self.how, &self.meter);
         for (path, content) in paths {
-            let look = look(&self.tree, path, *content, &self.how, &self.meter);
+            let look = looker.look(path, *content);
             self.say(Answer::Seen { question, look })?;
         }
         Ok(())

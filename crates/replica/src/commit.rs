@@ -9,10 +9,11 @@
 
 use crate::apply::Applier;
 use crate::compare::page;
+use crate::drift::NAMES_MAX;
 use crate::stager::{Batch, Prepared};
 use crate::{Error, Result};
 use fulmar_link::{Lane, Sender};
-use fulmar_model::{Durability, LinkGroup, Outcome, QueueId, Record, RelPath};
+use fulmar_model::{Durability, Kind, LinkGroup, Outcome, QueueId, Record, RelPath};
 use fulmar_store::Intent;
 use fulmar_wire::{FromReplica, Operation};
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -36,6 +37,8 @@ pub(crate) enum Job {
     Extra(Vec<RelPath>),
     /// The listing is complete.
     Listed,
+    /// What was recorded of these paths proves nothing.
+    Doubt(Vec<RelPath>),
     /// The primary asks for the extras behind a path.
     Extras { after: Option<RelPath> },
 }
@@ -83,6 +86,10 @@ impl Committer {
                     self.extra(&paths)?;
                     continue;
                 }
+                Job::Doubt(paths) => {
+                    self.doubt(&paths)?;
+                    continue;
+                }
                 Job::Listed => FromReplica::Compared { extras: self.count_extras()? },
                 Job::Extras { after } => self.extras(after.as_ref())?,
             };
@@ -122,6 +129,23 @@ impl Committer {
         self.applier.store.begin()?;
         for path in paths {
             self.applier.store.extra_add(path)?;
+        }
+        Ok(self.applier.store.commit()?)
+    }
+
+    /// Records of these paths, and of the other names of what is there, vouch for nothing from here on: the next operation
+    /// reads what it finds, and takes another content for somebody else's.
+    fn doubt(&mut self, paths: &[RelPath]) -> Result<()> {
+        self.applier.store.begin()?;
+        for path in paths {
+            let Some(record) = self.applier.store.catalog().get(path)? else { continue };
+            let mut doubted = vec![(path.clone(), record.clone())];
+            if record.stat.links > 1 && record.stat.kind != Kind::Directory {
+                doubted.extend(self.applier.store.catalog().names_of(record.stat.inode, NAMES_MAX)?);
+            }
+            for (path, record) in doubted {
+                self.applier.store.catalog_mut().put(&path, &Record { settled: false, ..record })?;
+            }
         }
         Ok(self.applier.store.commit()?)
     }

@@ -12,6 +12,9 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// The store, in a replica's root.
+pub(crate) const STORE: &str = ".fulmar/store.db";
+
 /// A replica that is ready to follow.
 pub(crate) struct Opening {
     pub(crate) identity: Identity,
@@ -211,7 +214,7 @@ fn take(
 }
 
 fn open_store(root: &Path) -> Result<ReplicaStore> {
-    let (store, opened) = ReplicaStore::open(&root.join(".fulmar/store.db"))?;
+    let (store, opened) = ReplicaStore::open(&root.join(STORE))?;
     if let Opened::Rebuilt { reason } = opened {
         tracing::warn!(?reason, "the replica's store was damaged; comparing everything with the primary");
     }

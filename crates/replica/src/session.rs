@@ -229,6 +229,11 @@ impl Crew {
                     link.sender.send(Lane::Urgent, FromReplica::Pong.encode()?).await?;
                     true
                 }
+                FromPrimary::Doubt { paths } => {
+                    let jobs = self.jobs.clone();
+                    let handed = tokio::task::spawn_blocking(move || jobs.send(Job::Doubt(paths)).is_ok());
+                    handed.await.map_err(|_| Error::Panicked)?
+                }
                 FromPrimary::Hello(_) => return Err(Error::Protocol("a second hello")),
                 FromPrimary::Audit(_) => return Err(Error::Protocol("a question of an audit")),
             };

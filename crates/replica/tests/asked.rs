@@ -1,9 +1,9 @@
 //! A replica that is asked by a primary which breaks the rules of an audit, played here at the near end of a link in memory.
 
 use fulmar_link::{Lane, Link, pair};
-use fulmar_model::{Id, Profile, RelPath, ReplicaId};
+use fulmar_model::{Depth, Id, Profile, RelPath, ReplicaId, TreeId};
 use fulmar_replica::{Options, serve};
-use fulmar_wire::{Answer, Begin, FromPrimary, FromReplica, LOOKS_MAX, Question};
+use fulmar_wire::{Answer, Begin, FromPrimary, FromReplica, LOOKS_MAX, Question, Trust};
 use std::path::Path;
 
 const OPTIONS: Options = Options {
@@ -41,6 +41,7 @@ fn begin() -> Question {
         privileged: true,
         idle: false,
         rate: None,
+        trust: None,
     })
 }
 
@@ -107,4 +108,37 @@ async fn a_directory_that_is_not_there_is_an_answer_and_no_path_leads_out() {
     let answer = hear(&mut link).await;
     let Some(FromReplica::Audit(Answer::Seen { question: 6, look })) = answer else { panic!("{answer:?}") };
     assert_eq!(look.what, fulmar_model::Sighting::Absent);
+}
+
+#[tokio::test]
+async fn records_of_another_tree_are_not_asked_and_where_there_are_none_the_tree_is_read() {
+    let (tree, other) = (TreeId(Id([1; 16])), TreeId(Id([2; 16])));
+    for (identity, store, expected) in
+        [(None, false, false), (Some(other), true, false), (Some(tree), false, false), (Some(tree), true, true)]
+    {
+        let root = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(root.path().join(".fulmar")).expect("a private directory");
+        std::fs::write(root.path().join("file"), "content").expect("a file");
+        if let Some(tree) = identity {
+            let text = format!("tree {tree}\nreplica {}\nterm 1\n", Id([3; 16]));
+            std::fs::write(root.path().join(".fulmar/identity"), text).expect("an identity");
+        }
+        if store {
+            fulmar_store::ReplicaStore::open(&root.path().join(".fulmar/store.db")).expect("a store");
+        }
+        let (mut near, far) = pair();
+        let at = root.path().to_owned();
+        tokio::spawn(async move {
+            // The end of the link is how it ends.
+            let _ = serve(at, far, OPTIONS).await;
+        });
+        let Question::Begin(begin) = begin() else { panic!("a beginning") };
+        say(&mut near, Question::Begin(Begin { trust: Some(Trust { tree, depth: Depth::Quick }), ..begin })).await;
+        let begun = hear(&mut near).await;
+        let Some(FromReplica::Audit(Answer::Begun(begun))) = begun else { panic!("{begun:?}") };
+        assert_eq!(begun.recalls, Some(expected), "{identity:?} {store}");
+        let digest = hear(&mut near).await;
+        let Some(FromReplica::Audit(Answer::Digest(digest))) = digest else { panic!("{digest:?}") };
+        assert_eq!(digest.read, Some(7), "nothing is recorded of the file");
+    }
 }

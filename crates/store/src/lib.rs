@@ -31,7 +31,7 @@ pub use catalog::Catalog;
 pub use cursor::{Ack, ReplicaRow};
 pub use error::{Error, Result};
 pub use open::{Opened, Rebuilt, set_aside};
-pub use outstanding::{Outstanding, OutstandingCount, Unfinished, Waiting, Work};
+pub use outstanding::{Outstanding, OutstandingCount, Pending, Reach, Unfinished, Waiting, Work};
 pub use queue::{Backlog, NewChange, Queue};
 pub use reader::CatalogReader;
 pub use replica::{Intent, Quarantined, ReplicaStore};

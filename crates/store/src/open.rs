@@ -83,6 +83,19 @@ pub(crate) fn open_read_only(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// The same of a file that must be there and of the present layout.
+pub(crate) fn open_present(path: &Path, layout: &Layout) -> Result<Connection> {
+    if !probe(path, layout)? {
+        return Err(Error::Open { path: path.to_owned(), source: ErrorKind::NotFound.into() });
+    }
+    let connection = open_read_only(path)?;
+    match identify(&connection, path, layout)? {
+        found if found == layout.version() => Ok(connection),
+        // Its writer will bring it up to date.
+        found => Err(Error::WrongApplication { path: path.to_owned(), found: i32::try_from(found).unwrap_or(0) }),
+    }
+}
+
 /// Writes the log into the file and cuts the log. Readers that are in the way make it do less; that is no error.
 pub(crate) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))

@@ -4,9 +4,9 @@
 use crate::column::{self, limit};
 use crate::error::Result;
 use crate::queue::Queue;
-use fulmar_model::{HeldReason, RelPath, ReplicaId};
+use fulmar_model::{Change, HeldReason, RelPath, ReplicaId, Scope, Seq};
 use rusqlite::types::Type;
-use rusqlite::{Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 /// What is left to do at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,9 @@ pub enum Work {
     Compare,
     /// It must be planned again right away.
     Again,
+    /// What the replica has there is not what it recorded, though its stat data say so: its record must be forgotten, and the
+    /// path planned again.
+    Doubted,
     /// It was found gone, and goes once everything that was noticed until then is there.
     Gone {
         /// Whether a person has approved that.
@@ -59,7 +62,7 @@ pub struct OutstandingCount {
     pub content: u64,
     /// Rows of [`Work::Compare`].
     pub compare: u64,
-    /// Rows of [`Work::Again`].
+    /// Rows of [`Work::Again`] and [`Work::Doubted`].
     pub again: u64,
     /// Rows of [`Work::Gone`].
     pub gone: u64,
@@ -78,6 +81,7 @@ const COMPARE: i64 = 3;
 const AGAIN: i64 = 4;
 const GONE: i64 = 5;
 const APPROVED: i64 = 6;
+const DOUBTED: i64 = 7;
 
 const COLUMNS: &str = "path, work, reason, errno, since, attempts, retry, after";
 
@@ -111,7 +115,7 @@ impl Queue {
                     }
                     CONTENT => &mut count.content,
                     COMPARE => &mut count.compare,
-                    AGAIN => &mut count.again,
+                    AGAIN | DOUBTED => &mut count.again,
                     GONE | APPROVED => &mut count.gone,
                     _ => return Err(column::bad(0, Type::Integer)),
                 };
@@ -133,7 +137,7 @@ impl Queue {
     /// Work of a replica whose time has come, the longest due first: up to `rows` rows of everything but content, and up to
     /// `content` rows of that. What is gone has its own way ([`Self::gone`]).
     pub fn due(&self, replica: ReplicaId, now_ms: i64, (rows, content): (usize, usize)) -> Result<Vec<Outstanding>> {
-        let mut due = self.due_of(replica, now_ms, "(1, 3, 4)", rows)?;
+        let mut due = self.due_of(replica, now_ms, "(1, 3, 4, 7)", rows)?;
         due.append(&mut self.due_of(replica, now_ms, "(2)", content)?);
         Ok(due)
     }
@@ -189,6 +193,10 @@ impl Queue {
 
     /// Whether there is outstanding work below a directory, or a comparison that covers it.
     pub fn any_outstanding_in(&self, replica: ReplicaId, directory: &RelPath) -> Result<bool> {
+        self.any_covering(replica, directory, Reach::Below)
+    }
+
+    fn any_covering(&self, replica: ReplicaId, directory: &RelPath, reach: Reach) -> Result<bool> {
         let (from, to) = below(directory);
         self.read(|connection| {
             let mut covers =
@@ -198,10 +206,56 @@ impl Queue {
                     return Ok(true);
                 }
             }
+            if reach == Reach::Path {
+                return Ok(false);
+            }
             connection
                 .prepare_cached("SELECT 1 FROM outstanding WHERE replica = ?1 AND path > ?2 AND path < ?3 LIMIT 1")?
                 .exists(params![&replica.0.0[..], from, to])
         })
+    }
+
+    /// What a replica has still to be sent that explains another state of `path` there: a change of it or of a directory
+    /// above it that speaks of everything below, or work that is outstanding. A replica without a cursor has everything to be
+    /// sent.
+    pub fn pending(&self, replica: ReplicaId, path: &RelPath, reach: Reach) -> Result<Option<Pending>> {
+        let Some(row) = self.replicas()?.into_iter().find(|row| row.id == replica) else {
+            return Ok(Some(Pending::Queued));
+        };
+        let Some(cursor) = row.cursor else { return Ok(Some(Pending::Queued)) };
+        let ahead = |change: Option<Change>| change.filter(|change| change.seq > cursor);
+        if ahead(self.find(path)?).is_some() || (reach == Reach::Below && self.any_ahead_in(cursor, path)?) {
+            return Ok(Some(Pending::Queued));
+        }
+        for above in path.ancestors() {
+            if ahead(self.find(&above)?).is_some_and(|change| change.scope != Scope::Path) {
+                return Ok(Some(Pending::Queued));
+            }
+        }
+        let own = self.read(|connection| {
+            connection
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM outstanding WHERE replica = ?1 AND path = ?2"))?
+                .query_row(params![&replica.0.0[..], path.as_bytes()], outstanding)
+                .optional()
+        })?;
+        match own {
+            Some(row) => Ok(Some(Pending::Left(row.work))),
+            None => Ok(self.any_covering(replica, path, reach)?.then_some(Pending::Queued)),
+        }
+    }
+
+    fn any_ahead_in(&self, cursor: Seq, directory: &RelPath) -> Result<bool> {
+        let (from, to) = below(directory);
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM changes WHERE path > ?1 AND path < ?2 AND seq > ?3 LIMIT 1")?
+                .exists(params![from, to, column::clamp(cursor.0)])
+        })
+    }
+
+    /// Gives a replica work at paths, durably.
+    pub fn demand(&mut self, replica: ReplicaId, rows: &[Outstanding]) -> Result<()> {
+        self.write(|transaction| add(transaction, replica, rows))
     }
 
     /// Lets everything go that waits for approval, for every replica; gives the number of rows.
@@ -237,6 +291,24 @@ impl Queue {
                 .query_row([], |row| column::count(row, 0))
         })
     }
+}
+
+/// How far to look for what is pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// What is said of the path, or covers it.
+    Path,
+    /// Also what is said of paths below it, which moves its times.
+    Below,
+}
+
+/// Why a replica does not have the source's state of a path yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// A change is ahead of its cursor, or work covers the path.
+    Queued,
+    /// This is left to be done at the path.
+    Left(Work),
 }
 
 /// What decides when something that is gone may go.
@@ -286,6 +358,7 @@ pub(crate) fn add(transaction: &Transaction<'_>, replica: ReplicaId, rows: &[Out
             Work::Content => (CONTENT, None, 0),
             Work::Compare => (COMPARE, None, 0),
             Work::Again => (AGAIN, None, 0),
+            Work::Doubted => (DOUBTED, None, 0),
             Work::Gone { approved: false } => (GONE, None, 0),
             Work::Gone { approved: true } => (APPROVED, None, 0),
         };
@@ -362,6 +435,7 @@ fn outstanding(row: &Row<'_>) -> rusqlite::Result<Outstanding> {
         CONTENT => Work::Content,
         COMPARE => Work::Compare,
         AGAIN => Work::Again,
+        DOUBTED => Work::Doubted,
         GONE => Work::Gone { approved: false },
         APPROVED => Work::Gone { approved: true },
         _ => return Err(column::bad(1, Type::Integer)),

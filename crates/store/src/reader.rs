@@ -8,12 +8,14 @@
 use crate::column::{self, bits, clamp, limit, record_columns};
 use crate::directories::Directories;
 use crate::error::{At, Result};
+use crate::open;
 use crate::rows::Rows;
-use fulmar_model::{LinkGroup, Name, PATH_BYTES_MAX, Record, RelPath};
+use crate::schema::{self, Layout};
+use fulmar_model::{LinkGroup, Name, PATH_BYTES_MAX, Recall, Record, RelPath};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What can be asked of a catalog. [`crate::Catalog`] derefs to one; [`crate::Catalog::reader`] makes one for another
 /// thread.
@@ -34,6 +36,11 @@ enum Side {
 
 pub(crate) const CHILDREN: &str =
     concat!("SELECT name, ", record_columns!(), " FROM nodes WHERE parent = ?1 AND name > ?2 ORDER BY name LIMIT ?3");
+pub(crate) const AMONG: &str = concat!(
+    "SELECT name, ",
+    record_columns!(),
+    " FROM nodes WHERE parent = ?1 AND name BETWEEN ?2 AND ?3 ORDER BY name"
+);
 pub(crate) const NAMES_OF: &str =
     concat!("SELECT parent, name, ", record_columns!(), " FROM nodes WHERE inode = ?1 LIMIT ?2");
 pub(crate) const NAMES_IN_GROUP: &str =
@@ -42,7 +49,38 @@ pub(crate) const NAMES_IN_GROUP: &str =
 /// The parent's id and the name: the key of a row.
 pub(crate) type Key = (i64, Box<[u8]>);
 
+/// A question that fails is answered as if nothing were recorded: then the tree is read.
+impl Recall for CatalogReader {
+    fn of(&self, path: &RelPath) -> Option<Record> {
+        self.get(path).unwrap_or_else(|error| {
+            tracing::debug!(%path, %error, "a record that cannot be read");
+            None
+        })
+    }
+
+    fn within(&self, directory: &RelPath, names: &[&Name]) -> Vec<Option<Record>> {
+        self.records(directory, names).unwrap_or_else(|error| {
+            tracing::debug!(%directory, %error, "records that cannot be read");
+            vec![None; names.len()]
+        })
+    }
+}
+
 impl CatalogReader {
+    /// Opens a primary's catalog.db that somebody else writes, to read; an error when there is none of this version.
+    pub fn open_catalog(path: &Path) -> Result<Self> {
+        Self::open_beside(path, &schema::CATALOG)
+    }
+
+    /// The same for a replica's store.db.
+    pub fn open_replica(path: &Path) -> Result<Self> {
+        Self::open_beside(path, &schema::REPLICA)
+    }
+
+    fn open_beside(path: &Path, layout: &Layout) -> Result<Self> {
+        Ok(Self::beside_writer(open::open_present(path, layout)?, path.to_owned()))
+    }
+
     /// The reading half of the writing connection.
     pub(crate) fn of_writer(connection: Connection, path: PathBuf) -> Self {
         Self { connection, path, known: RefCell::default(), side: Side::Writer }
@@ -74,6 +112,28 @@ impl CatalogReader {
                 .query_map(params![id, after, limit(rows)], |row| Ok((column::name(row, 0)?, column::record(row, 1)?)))?
                 .collect()
         })
+    }
+
+    /// The records of names in a directory, one for each. They must come in increasing order; rows between the first and the last
+    /// are passed over.
+    pub fn records(&self, path: &RelPath, names: &[&Name]) -> Result<Vec<Option<Record>>> {
+        let mut found = vec![None; names.len()];
+        let (Some(first), Some(last)) = (names.first(), names.last()) else { return Ok(found) };
+        self.read(|connection| {
+            let Some(id) = self.directory(path)? else { return Ok(()) };
+            let mut statement = connection.prepare_cached(AMONG)?;
+            let mut rows = statement.query(params![id, first.as_bytes(), last.as_bytes()])?;
+            let mut wanted = names.iter().zip(&mut found).peekable();
+            while let Some(row) = rows.next()? {
+                let name = column::blob(row, 0)?;
+                while wanted.next_if(|(wanted, _)| wanted.as_bytes() < name).is_some() {}
+                if let Some((_, slot)) = wanted.next_if(|(wanted, _)| wanted.as_bytes() == name) {
+                    *slot = Some(column::record(row, 1)?);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// All that a directory contains, to be gone through beside a listing.

@@ -23,6 +23,7 @@ mod random;
 mod rsh;
 mod sshd;
 mod syscall;
+mod unseen;
 mod until;
 
 pub use children::{children, descendants, kill};
@@ -39,4 +40,5 @@ pub use random::{Random, fresh_seed};
 pub use rsh::Rsh;
 pub use serde_json::Value;
 pub use sshd::Sshd;
+pub use unseen::Unseen;
 pub use until::{until, until_equal};

@@ -2,6 +2,7 @@
 //! can be cut.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -14,7 +15,11 @@ pub struct LoopMount {
 impl LoopMount {
     /// Makes and mounts a file system of `bytes`; `None`, said so, where the machine cannot (see [`crate::need_root`]).
     pub fn new(bytes: u64) -> Option<Self> {
-        if !(crate::need_root("mounting an image") && crate::need("mkfs.ext4") && crate::need("mount")) {
+        if !(crate::need_root("mounting an image")
+            && crate::need("mkfs.ext4")
+            && crate::need("debugfs")
+            && crate::need("mount"))
+        {
             return None;
         }
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -43,6 +48,43 @@ impl LoopMount {
     pub fn remount(&mut self) {
         self.unmount();
         self.mount();
+    }
+
+    /// Lets the first byte of a file rot: flips it on the image, below the file system, which knows nothing of it. The next who
+    /// reads the file finds it.
+    pub fn rot(&self, path: &Path) {
+        let file = File::open(path).expect("a file");
+        // Afterwards it has blocks, and its pages are clean.
+        file.sync_all().expect("synced");
+        let block = crate::syscall::first_block(&file).expect("ext4 knows where its files are");
+        let size = rustix::fs::fstatvfs(&file).expect("a file system").f_bsize;
+        assert!(block > 0, "{} has no block", path.display());
+        let image = File::options().read(true).write(true).open(self.image()).expect("the image");
+        let mut byte = [0];
+        image.read_exact_at(&mut byte, block * size).expect("within the image");
+        let mut start = [0];
+        file.read_exact_at(&mut start, 0).expect("a file that is not empty");
+        assert_eq!(byte, start, "{} begins elsewhere", path.display());
+        image.write_all_at(&[!byte[0]], block * size).expect("written");
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("forgotten");
+        crate::until(std::time::Duration::from_secs(20), "the rot is seen", || {
+            let mut now = [0];
+            file.read_exact_at(&mut now, 0).expect("readable");
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("forgotten");
+            if now != start { Ok(()) } else { Err("it is still in memory".to_owned()) }
+        });
+    }
+
+    /// Puts the ctime of a file, by its path below the mount point, an hour into the past, which no system call does. Nobody may
+    /// use the file system meanwhile.
+    pub fn age(&mut self, below: &str) {
+        self.unmount();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+        let request = format!("set_inode_field /{below} ctime @{}", now - 3600);
+        expect_success(Command::new("debugfs").args(["-w", "-R", &request]).arg(self.image()));
+        self.mount();
+        let seconds = std::os::unix::fs::MetadataExt::ctime(&self.path().join(below).metadata().expect("a file"));
+        assert_eq!(u64::try_from(seconds), Ok(now - 3600), "{request}");
     }
 
     fn image(&self) -> PathBuf {
@@ -90,6 +132,21 @@ fn text(output: &Output) -> String {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_file_rots_without_a_trace_in_its_stat_data_and_ages() {
+        use std::os::unix::fs::MetadataExt;
+        let Some(mut mount) = LoopMount::new(32 << 20) else { return };
+        let file = mount.path().join("file");
+        fs::write(&file, vec![b'a'; 10_000]).unwrap();
+        File::open(&file).unwrap().sync_all().unwrap();
+        mount.age("file");
+        let before = file.metadata().unwrap();
+        mount.rot(&file);
+        let (after, now) = (file.metadata().unwrap(), fs::read(&file).unwrap());
+        assert_eq!((after.ctime(), after.mtime_nsec(), after.len()), (before.ctime(), before.mtime_nsec(), 10_000));
+        assert_eq!((now[0], now[1]), (!b'a', b'a'));
+    }
 
     #[test]
     fn a_power_cut_loses_what_was_not_synced_and_keeps_what_was() {

@@ -1,5 +1,5 @@
-//! The two system calls of the testkit that no safe wrapper offers: writing through a shared mapping, and the power cut
-//! of a file system.
+//! The system calls of the testkit that no safe wrapper offers: writing through a shared mapping, the power cut of a file
+//! system, and where on its device a file is.
 
 use std::fs::File;
 use std::io;
@@ -9,6 +9,18 @@ use std::os::fd::AsRawFd;
 const FS_IOC_SHUTDOWN: libc::Ioctl = 0x8004_587d_u32 as libc::Ioctl;
 /// Stop at once, and write nothing of the journal that is only in memory.
 static SHUTDOWN_NOLOGFLUSH: u32 = 2;
+
+/// `_IO(0x00, 1)` of linux/fs.h.
+const FIBMAP: libc::Ioctl = 1;
+
+/// The block of its device in which a file begins, in blocks of its file system; 0 when nothing was written there yet.
+#[expect(unsafe_code, reason = "an ioctl that rustix does not carry")]
+pub fn first_block(file: &File) -> io::Result<u64> {
+    let mut block: libc::c_int = 0;
+    // SAFETY: the ioctl reads and writes one int behind a pointer that is valid for the call.
+    let answer = unsafe { libc::ioctl(file.as_raw_fd(), FIBMAP, &raw mut block) };
+    if answer == 0 { Ok(u64::from(block.cast_unsigned())) } else { Err(io::Error::last_os_error()) }
+}
 
 /// Cuts the power of the file system that `any` lies on: nothing reaches its device from then on.
 #[expect(unsafe_code, reason = "an ioctl that rustix does not carry")]

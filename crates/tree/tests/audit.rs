@@ -2,15 +2,25 @@
 
 mod support;
 
-use fulmar_model::{Filter, Node, Profile, RelPath, Sighting};
-use fulmar_tree::audit::{Audited, Auditing, Meter, audit, look};
+use fulmar_model::{
+    Depth, Filter, Hash, Name, Node, Profile, Recall, Record, RelPath, Sighting, Standing, Stat, XattrDigest,
+};
+use fulmar_tree::audit::{Audited, Auditing, Looker, Meter, Records, audit};
 use fulmar_tree::{Clock, Part};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use support::Fixture;
 
 fn how(threads: usize) -> Auditing {
-    Auditing { filter: Filter::default(), trusted: true, threads, rate: None, idle: false }
+    Auditing {
+        filter: Filter::default(),
+        trusted: true,
+        threads,
+        rate: None,
+        idle: false,
+        records: None,
+        depth: Depth::Deep,
+    }
 }
 
 fn read(fixture: &Fixture, threads: usize) -> Audited {
@@ -123,7 +133,7 @@ fn what_is_excluded_takes_no_part() {
 fn a_look_tells_what_is_there_whether_it_moved_and_since_when() {
     let one = Fixture::new();
     one.file("a/b", "1");
-    let see = |at: &str, content| look(&one.tree, &path(at), content, &how(1), &Meter::default());
+    let see = |at: &str, content| Looker::new(&one.tree, &how(1), &Meter::default()).look(&path(at), content);
     let first = see("a/b", true);
     assert!(matches!(&first.what, Sighting::There { entry, .. } if entry.hash().is_some()) && first.steady);
     assert_eq!(see("a/b", false).version, first.version);
@@ -140,4 +150,47 @@ fn reading_ends_when_it_is_told_to() {
     meter.stop();
     assert!(audit(&one.tree, &RelPath::root(), &how(2), &meter).is_err());
     assert!(audit(&one.tree, &path("none"), &how(2), &Meter::default()).is_err());
+}
+
+/// Says of each file that it has this content.
+struct Told(Vec<(RelPath, Stat, Hash)>);
+
+impl Recall for Told {
+    fn of(&self, path: &RelPath) -> Option<Record> {
+        let (_, stat, hash) = self.0.iter().find(|(at, ..)| at == path)?;
+        Some(Record { stat: *stat, xattrs: XattrDigest::default(), hash: Some(*hash), group: None, settled: true })
+    }
+
+    fn within(&self, directory: &RelPath, names: &[&Name]) -> Vec<Option<Record>> {
+        names.iter().map(|name| self.of(&directory.join(name))).collect()
+    }
+}
+
+#[test]
+fn a_quick_look_takes_what_a_record_vouches_for_and_reads_the_rest() {
+    let fixture = Fixture::new();
+    for name in ["kept", "touched", "unknown"] {
+        fixture.file(name, b"12345");
+    }
+    let hash = |byte| Hash([byte; 32]);
+    let stat = |name: &str| fixture.tree.stat(&path(name)).expect("a look").expect("it is there");
+    let told =
+        vec![(path("kept"), stat("kept"), hash(1)), (path("touched"), Stat { size: 4, ..stat("touched") }, hash(2))];
+    let records = Records::new(move || Some(Box::new(Told(told.clone()))));
+    for (depth, read, expected) in [(Depth::Quick, 10, true), (Depth::Deep, 15, false)] {
+        let how = Auditing { records: Some(records.clone()), depth, ..how(1) };
+        let meter = Meter::default();
+        let audited = audit(&fixture.tree, &RelPath::root(), &how, &meter).expect("it can be read");
+        assert_eq!(meter.read().1, read, "{depth:?}");
+        let listed = audited.list(&RelPath::root(), Part::WHOLE, &meter).expect("it can be listed");
+        let hashes: Vec<_> = listed.iter().map(|found| found.entry.hash()).collect();
+        assert_eq!(hashes[0] == Some(hash(1)), expected, "{depth:?}");
+        assert_ne!(hashes[1], Some(hash(2)), "{depth:?}");
+        assert_eq!(meter.read().1, read, "nothing was read a second time");
+        let mut looker = Looker::new(&fixture.tree, &how, &meter);
+        let mut stands = |name: &str| looker.look(&path(name), true).recorded.expect("there are records").standing;
+        // What is recorded of it is not what is there, and its times are too young to call it rot.
+        assert_eq!(stands("kept"), Standing::Changed);
+        assert_eq!((stands("unknown"), stands("nowhere")), (Standing::Changed, Standing::Kept));
+    }
 }

@@ -8,7 +8,15 @@ use support::Fixture;
 
 fn all(fixture: &Fixture) -> Vec<Mailbox> {
     let filter = Filter::new(Profile::Maildir, []).expect("no patterns");
-    let how = Auditing { filter, trusted: true, threads: 2, rate: None, idle: false };
+    let how = Auditing {
+        filter,
+        trusted: true,
+        threads: 2,
+        rate: None,
+        idle: false,
+        records: None,
+        depth: fulmar_model::Depth::Deep,
+    };
     mailboxes(&fixture.tree, &how, &Meter::default()).expect("it can be read")
 }
 

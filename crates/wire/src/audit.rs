@@ -4,7 +4,10 @@
 
 use crate::Ancestor;
 use crate::field::{DecodeError, Field, Fields, Sink, record, sure};
-use fulmar_model::{Below, Entry, Found, Hash, Id, Look, Mailbox, Profile, RelPath, Sighting, Tally, Uids, Unread};
+use fulmar_model::{
+    Below, Depth, Entry, Found, Hash, Id, Look, Mailbox, Profile, Recorded, RelPath, Sighting, Standing, Tally, TreeId,
+    Uids, Unread,
+};
 use minicbor::Decoder;
 
 /// The most paths that one question looks at.
@@ -29,6 +32,17 @@ pub struct Begin {
     pub idle: bool,
     /// Bytes that are read a second.
     pub rate: Option<u64>,
+    /// Whether records are asked, and for what; `None`: only the tree itself counts.
+    pub trust: Option<Trust>,
+}
+
+/// What records are asked for in an audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// Whose records: those of another tree are of no use.
+    pub tree: TreeId,
+    /// Whether they stand for what they vouch for ([`Depth::Quick`]), or only beside what was read.
+    pub depth: Depth,
 }
 
 /// What a replica answers to [`Begin`] at once.
@@ -40,6 +54,8 @@ pub struct Begun {
     pub root: Box<[u8]>,
     /// Whether the replica sees `trusted.*` attributes. Where one side does not they are not compared.
     pub privileged: bool,
+    /// Whether it has records of the tree; `None`: it was not asked.
+    pub recalls: Option<bool>,
 }
 
 /// What a replica has read.
@@ -55,6 +71,8 @@ pub struct Digest {
     pub unread: u64,
     /// How many directories were not entered because something is mounted there.
     pub mounts: u64,
+    /// Bytes that were read; `None`: not told.
+    pub read: Option<u64>,
 }
 
 /// A name of a file with several, and the mark of its group.
@@ -165,17 +183,44 @@ pub enum Answer {
     },
 }
 
-record!(Begin { boot, ancestors, source, profile, patterns, privileged, idle, rate });
-record!(Begun { host, root, privileged });
-record!(Digest { entry, below, links, unread, mounts });
+record!(Begin { boot, ancestors, source, profile, patterns, privileged, idle, rate, trust });
+record!(Trust { tree, depth });
+record!(Begun { host, root, privileged, recalls });
+record!(Digest { entry, below, links, unread, mounts, read });
 record!(Linked { path, mark });
 record!(Tally { entries, files, bytes });
 record!(Below { digest, names, tally });
 record!(Found { name, entry, below });
-record!(Look { what, steady, version, age_ms });
+record!(Look { what, steady, version, age_ms, recorded });
+record!(Recorded { standing, hash });
 record!(Unread { path, errno });
 record!(Uids { validity, next });
 record!(Mailbox { path, uids, messages, listed, absent, absent_count, cut, cut_count, steady, age_ms });
+
+impl Field for Depth {
+    fn put(&self, to: &mut Sink<'_>) {
+        u8::from(*self == Self::Deep).put(to);
+    }
+
+    fn get(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        match u8::get(from)? {
+            0 => Ok(Self::Quick),
+            // A later version that knows more than this one is given the safe answer.
+            _ => Ok(Self::Deep),
+        }
+    }
+}
+
+impl Field for Standing {
+    fn put(&self, to: &mut Sink<'_>) {
+        self.code().put(to);
+    }
+
+    fn get(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let code = u8::get(from)?;
+        Self::from_code(code).ok_or(DecodeError::Unknown { what: "standing", code: code.into() })
+    }
+}
 
 impl Field for Sighting {
     fn put(&self, to: &mut Sink<'_>) {

@@ -12,6 +12,9 @@ use minicbor::Decoder;
 /// The most entries of a directory that one page lists.
 pub const PAGE_ENTRIES_MAX: usize = 512;
 
+/// The most paths in one [`FromPrimary::Doubt`]: of any length they fit into a frame.
+pub const DOUBTS_MAX: usize = 32;
+
 /// First byte of a message body.
 const CONTROL: u8 = 1;
 const CHUNK: u8 = 2;
@@ -220,6 +223,12 @@ pub enum FromPrimary {
     },
     /// Of an audit; the first of them takes the place of `Hello`.
     Audit(Question),
+    /// What the replica has recorded of these paths proves nothing: what is there is not what it put there. At most
+    /// [`DOUBTS_MAX`].
+    Doubt {
+        /// Where.
+        paths: Vec<RelPath>,
+    },
 }
 
 /// From the replica to the primary.
@@ -361,6 +370,7 @@ impl FromPrimary {
                 prints.put(to);
             }),
             Self::Audit(question) => control(12, 1, |to| question.put(to)),
+            Self::Doubt { paths } => control(13, 1, |to| paths.put(to)),
         }
     }
 
@@ -404,6 +414,7 @@ impl FromPrimary {
                 10 => Self::Survey { subtree: fields.next()? },
                 11 => Self::Prints { page: fields.next()?, prints: fields.next()? },
                 12 => Self::Audit(fields.next()?),
+                13 => Self::Doubt { paths: fields.next()? },
                 code => return Err(DecodeError::Unknown { what: "message", code: code.into() }),
             })
         })

@@ -45,7 +45,8 @@ impl Visit {
             }
             match asked.pop_front() {
                 Some(first) => self.answered(first).await?,
-                None if self.suspects.is_empty() => return Ok(()),
+                None if self.suspects.is_empty() && self.repairs.is_empty() => return Ok(()),
+                None if self.suspects.is_empty() => self.repair().await?,
                 None => self.settle().await?,
             }
         }

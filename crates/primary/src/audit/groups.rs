@@ -7,7 +7,6 @@
 use super::PAUSES_MS;
 use super::inspection::Visit;
 use super::suspects::still;
-use super::verdict::Finding;
 use crate::{Error, Result};
 use fulmar_model::{Aspect, Difference, Hash, Kind, Look, RelPath, Sighting, Value};
 use fulmar_wire::{Answer, LOOKS_MAX, Question};
@@ -46,7 +45,10 @@ impl Visit {
             for mut cluster in left {
                 let looks = self.look_all(&cluster.paths).await?;
                 match cluster.judge(&looks) {
-                    Some(Some(difference)) => self.tell(Finding::Difference(difference)).await?,
+                    Some(Some(difference)) => {
+                        let looks: Vec<_> = cluster.paths.into_iter().zip(looks).collect();
+                        self.blame_links(difference, &looks).await?;
+                    }
                     Some(None) => {}
                     None => open.push(cluster),
                 }
@@ -55,7 +57,7 @@ impl Visit {
         }
         for cluster in left {
             if let Some(path) = cluster.paths.into_iter().next() {
-                self.busy(path).await?;
+                self.give_up(path).await?;
             }
         }
         Ok(())
@@ -159,8 +161,7 @@ impl Cluster {
         let since = self.held.take().filter(|(held, _)| *held == versions).map_or(now, |(_, since)| since);
         self.held = Some((versions, since));
         let common: Vec<_> = self.paths.iter().zip(looks).filter(|(_, (a, b))| same_kind(a, b)).collect();
-        let ours = sets(common.iter().map(|(path, (look, _))| (*path, look)));
-        let theirs = sets(common.iter().map(|(path, (_, look))| (*path, look)));
+        let (ours, theirs) = both_sets(common.iter().map(|(path, (a, b))| (*path, a, b)));
         if ours == theirs {
             return Some(None);
         }
@@ -169,6 +170,20 @@ impl Cluster {
         let (source, replica) = (Value::Groups(ours), Value::Groups(theirs));
         certain.then_some(Some(Difference { path, aspect: Aspect::Links, source, replica }))
     }
+}
+
+type Sets = Vec<Vec<RelPath>>;
+
+fn both_sets<'a>(looks: impl Iterator<Item = (&'a RelPath, &'a Look, &'a Look)> + Clone) -> (Sets, Sets) {
+    let ours = sets(looks.clone().map(|(path, look, _)| (path, look)));
+    (ours, sets(looks.map(|(path, _, look)| (path, look))))
+}
+
+/// Whether the same names are one file on both sides, as far as they are on both.
+pub(super) fn same_sets(looks: &[(RelPath, (Look, Look))]) -> bool {
+    let common = looks.iter().filter(|(_, (a, b))| same_kind(a, b));
+    let (ours, theirs) = both_sets(common.map(|(path, (a, b))| (path, a, b)));
+    ours == theirs
 }
 
 fn same_kind(source: &Look, replica: &Look) -> bool {

@@ -2,11 +2,13 @@
 
 use super::descent::Descend;
 use super::far::Far;
+use super::insight::{Insight, Ledger};
+use super::repair::Repair;
 use super::suspects::{Read, Suspect};
 use super::verdict::{Coverage, Finding, Verdict};
 use crate::session::{Endpoint, Target};
 use crate::{Error, Result};
-use fulmar_model::{Below, Filter, Id, Mailbox, Profile, RelPath, Side};
+use fulmar_model::{Below, Depth, Filter, Id, Mailbox, Profile, RelPath, Side};
 use fulmar_tree::Tree;
 use fulmar_tree::audit::{Audited, Auditing, Meter, audit};
 use fulmar_wire::{Ancestor, Answer, Begin, Digest, Question};
@@ -76,13 +78,23 @@ pub struct Inspection {
 impl Inspection {
     /// Opens the source and begins with all replicas at once. What is found goes to `findings`, with the index of the replica.
     pub async fn start(settings: AuditSettings, findings: mpsc::Sender<(usize, Finding)>) -> Result<Self> {
+        Self::begin(settings, None, findings).await
+    }
+
+    /// The same with what a running primary knows.
+    pub(crate) async fn begin(
+        settings: AuditSettings,
+        insight: Option<Insight>,
+        findings: mpsc::Sender<(usize, Finding)>,
+    ) -> Result<Self> {
         let path = settings.source.clone();
         let tree = tokio::task::spawn_blocking(move || Tree::open(&path)).await.map_err(|_| Error::Gone)??;
-        let begin = begin(&settings, &tree)?;
+        let begin = begin(&settings, insight.as_ref(), &tree)?;
         let meter = Arc::new(Meter::default());
         let source = Arc::new(Source {
             tree,
             settings,
+            insight,
             meter: Arc::clone(&meter),
             readings: Default::default(),
             mailboxes: Arc::default(),
@@ -124,7 +136,14 @@ impl Inspection {
     }
 }
 
-fn begin(settings: &AuditSettings, tree: &Tree) -> Result<Begin> {
+/// Whoever stops waiting for it wants nothing more to be read.
+impl Drop for Inspection {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn begin(settings: &AuditSettings, insight: Option<&Insight>, tree: &Tree) -> Result<Begin> {
     let ancestors = tree.ancestors()?;
     Ok(Begin {
         boot: settings.boot,
@@ -135,6 +154,7 @@ fn begin(settings: &AuditSettings, tree: &Tree) -> Result<Begin> {
         privileged: settings.privileged,
         idle: settings.idle,
         rate: settings.rate.map(NonZeroU64::get),
+        trust: insight.map(Insight::trust),
     })
 }
 
@@ -142,6 +162,7 @@ fn begin(settings: &AuditSettings, tree: &Tree) -> Result<Begin> {
 struct Source {
     tree: Tree,
     settings: AuditSettings,
+    insight: Option<Insight>,
     meter: Arc<Meter>,
     /// Without and with `trusted.*` attributes.
     readings: [OnceCell<Arc<Audited>>; 2],
@@ -153,7 +174,9 @@ impl Source {
         let [without, with] = &self.readings;
         let reading = if trusted { with } else { without };
         let AuditSettings { filter, threads, rate, idle, .. } = self.settings.clone();
-        let how = Auditing { filter, trusted, threads, rate, idle };
+        let records = self.insight.as_ref().map(Insight::records);
+        let depth = self.insight.as_ref().map_or(Depth::Deep, |insight| insight.depth);
+        let how = Auditing { filter, trusted, threads, rate, idle, records, depth };
         let (tree, meter) = (self.tree.clone(), Arc::clone(&self.meter));
         let read = || async {
             let work = tokio::task::spawn_blocking(move || audit(&tree, &RelPath::root(), &how, &meter));
@@ -184,20 +207,39 @@ async fn inspect(source: Arc<Source>, target: Target, begin: Begin, teller: Tell
     let theirs = digest(&mut far).await?;
     let audited = reading.await.map_err(|_| Error::Gone)??;
     teller.pulse.send_modify(|pulse| pulse.compares = true);
-    let coverage = |below: Below, unread, mounts| Coverage { tally: below.tally, unread, mounts };
+    let coverage = |below: Below, unread, mounts, read| Coverage { tally: below.tally, unread, mounts, read };
     let counts = audited.counts();
     let verdict = Verdict {
         host: begun.host.into(),
         root: begun.root.into(),
-        source: coverage(audited.below(), counts.unread, counts.mounts),
-        replica: coverage(theirs.below, theirs.unread, theirs.mounts),
+        source: coverage(audited.below(), counts.unread, counts.mounts, Some(source.meter.read().1)),
+        replica: coverage(theirs.below, theirs.unread, theirs.mounts, theirs.read),
         trusted,
+        depth: source.insight.as_ref().map(|insight| insight.depth),
+        recalls: begun.recalls,
         ..Verdict::default()
     };
-    let (stack, suspects, unread) = (Vec::new(), Vec::new(), HashSet::new());
     let meter = Arc::clone(&source.meter);
-    let mailboxes = (source.settings.profile == Profile::Maildir).then(|| Arc::clone(&source.mailboxes));
-    let mut visit = Visit { source: audited, meter, far, teller, verdict, stack, suspects, unread, mailboxes };
+    // Looking at every message takes as long as everything else that a quick look does.
+    let quick = source.insight.as_ref().is_some_and(|insight| insight.depth == Depth::Quick);
+    let wanted = source.settings.profile == Profile::Maildir && !quick;
+    let mailboxes = wanted.then(|| Arc::clone(&source.mailboxes));
+    let ledger = source.insight.as_ref().map(|insight| insight.of(teller.replica));
+    let mut visit = Visit {
+        source: audited,
+        meter,
+        far,
+        teller,
+        verdict,
+        ledger,
+        mailboxes,
+        stack: Vec::new(),
+        suspects: Vec::new(),
+        unread: HashSet::new(),
+        rotten: HashSet::new(),
+        repairs: Vec::new(),
+        repaired_trees: HashSet::new(),
+    };
     visit.compare_all(theirs).await?;
     visit.verdict.took = began.elapsed();
     Ok(visit.verdict)
@@ -224,6 +266,13 @@ pub(super) struct Visit {
     pub(super) unread: HashSet<(Side, RelPath)>,
     /// Of the source, once they were looked at; `None` where mailboxes are not compared.
     pub(super) mailboxes: Option<Arc<OnceCell<Vec<Mailbox>>>>,
+    /// Beside a running primary.
+    pub(super) ledger: Option<Ledger>,
+    /// What was told to have rotted on the source.
+    pub(super) rotten: HashSet<RelPath>,
+    pub(super) repairs: Vec<Repair>,
+    /// Directories that were repaired with what is in them.
+    pub(super) repaired_trees: HashSet<RelPath>,
 }
 
 impl Visit {
@@ -236,7 +285,10 @@ impl Visit {
         self.compare(&RelPath::root(), ours, theirs.below);
         self.descend().await?;
         self.compare_links(theirs.links).await?;
-        self.compare_mailboxes().await
+        // What was repaired because of those.
+        self.descend().await?;
+        self.compare_mailboxes().await?;
+        self.tell_rotten().await
     }
 
     async fn tell_unread(&mut self, theirs: u64) -> Result<()> {
@@ -265,11 +317,17 @@ impl Visit {
     /// Counts a finding and hands it on.
     pub(super) async fn tell(&mut self, finding: Finding) -> Result<()> {
         match &finding {
-            Finding::Difference(difference) => {
+            Finding::Difference(difference, why) => {
                 *self.verdict.differences.entry(difference.aspect).or_default() += 1;
+                if let Some(why) = why {
+                    *self.verdict.blames.entry(why.blame).or_default() += 1;
+                    self.verdict.repaired += u64::from(why.repaired == Some(true));
+                }
                 self.teller.pulse.send_modify(|pulse| pulse.differences += 1);
             }
             Finding::Busy(_) => self.verdict.busy += 1,
+            Finding::Arriving { .. } => self.verdict.arriving += 1,
+            Finding::Corrupt { .. } => self.verdict.corrupt += 1,
             Finding::Mailbox { .. } | Finding::Unreadable { .. } => {}
         }
         self.send(finding).await

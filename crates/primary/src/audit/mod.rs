@@ -1,19 +1,25 @@
-//! Comparing every byte of a source with its replicas, changing nothing: no state, no lock, no queue.
+//! Comparing every byte of a source with its replicas, changing nothing: no state, no lock, no queue. Beside a running primary
+//! (`crate::verify`) with both, and what both sides recorded: then it is told whose doing a difference is, and it may be repaired.
 //!
 //! Reading order: this file (who takes part), `inspection` (one replica, from the greeting to the verdict), `far` (asking
 //! it), `descent` (directories whose digests differ are listed), `suspects` (what seems to differ is looked at again until it is
-//! certain), `groups` (which names are one file), `mail` (mailboxes), `verdict` (what came of it).
+//! certain), `groups` (which names are one file), `mail` (mailboxes), `verdict` (what came of it); beside a primary `insight` (what that
+//! knows), `blaming`, `repair`.
 
+mod blaming;
 mod descent;
 mod far;
 mod groups;
+mod insight;
 mod inspection;
 mod mail;
+mod repair;
 mod suspects;
 mod verdict;
 
+pub(crate) use insight::Insight;
 pub use inspection::{AuditSettings, Inspected, Inspection, Pulse};
-pub use verdict::{Census, Coverage, Finding, Verdict};
+pub use verdict::{Census, Coverage, Finding, Outcome, Verdict, Why};
 
 use std::time::Duration;
 

@@ -10,20 +10,20 @@ use super::verdict::Finding;
 use super::{PAUSES_MS, STILL};
 use crate::{Error, Result};
 use fulmar_model::{Difference, Kind, Look, Node, RelPath, Side, Sighting, Tally, Unread, Value, differences};
-use fulmar_tree::audit::look;
+use fulmar_tree::audit::Looker;
 use fulmar_wire::LOOKS_MAX;
 use std::time::{Duration, Instant};
 
 /// A path that does not look the same.
 pub(super) struct Suspect {
-    path: RelPath,
-    read: Read,
+    pub(super) path: RelPath,
+    pub(super) read: Read,
     /// Of a directory on one side, what is in it.
     tally: Option<Tally>,
     /// What becomes of it when it turns out to be a directory on both sides.
     then: Then,
     began: Instant,
-    held: Option<Held>,
+    pub(super) held: Option<Held>,
 }
 
 /// Whether the content of a file is read again.
@@ -65,9 +65,9 @@ impl Suspect {
 }
 
 /// Since when both sides look as they do.
-struct Held {
-    source: Look,
-    replica: Look,
+pub(super) struct Held {
+    pub(super) source: Look,
+    pub(super) replica: Look,
     since: Instant,
 }
 
@@ -89,7 +89,7 @@ impl Visit {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            let mut open = Vec::new();
+            let (mut open, mut certain) = (Vec::new(), Vec::new());
             while !left.is_empty() {
                 let rest = left.split_off(left.len().min(LOOKS_MAX));
                 let some = std::mem::replace(&mut left, rest);
@@ -97,32 +97,31 @@ impl Visit {
                 for (mut suspect, (source, replica)) in some.into_iter().zip(self.look(asked).await?) {
                     match suspect.judge(source, replica) {
                         Judged::Open => open.push(suspect),
+                        Judged::Certain(differences) => certain.push((suspect, differences)),
                         judged => self.judged(suspect, judged).await?,
                     }
                 }
             }
+            open.extend(self.blame(certain).await?);
             left = open;
         }
         for suspect in left {
-            self.busy(suspect.path).await?;
+            self.give_up(suspect.path).await?;
         }
         Ok(())
     }
 
     async fn judged(&mut self, suspect: Suspect, judged: Judged) -> Result<()> {
-        match judged {
-            Judged::Certain(differences) => {
-                for difference in differences {
-                    self.tell(Finding::Difference(difference)).await?;
-                }
+        if let Judged::Unreadable(sides) = judged {
+            for (side, errno) in sides {
+                self.unlisted(side, &suspect.path, errno).await?;
             }
-            Judged::Unreadable(sides) => {
-                for (side, errno) in sides {
-                    self.unlisted(side, &suspect.path, errno).await?;
-                }
-            }
-            Judged::Equal | Judged::Open => {}
         }
+        self.go_on(suspect).await
+    }
+
+    /// With what is in it, where it is a directory on both sides by now.
+    pub(super) async fn go_on(&mut self, suspect: Suspect) -> Result<()> {
         let held = suspect.held.as_ref();
         let directories = held.is_some_and(|held| is_directory(&held.source) && is_directory(&held.replica));
         match suspect.then {
@@ -135,11 +134,14 @@ impl Visit {
 
     /// What is at some paths on both sides, looked at together; [`LOOKS_MAX`] of them at most.
     pub(super) async fn look(&mut self, paths: Vec<(RelPath, bool)>) -> Result<Vec<(Look, Look)>> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
         let (question, count) = (self.far.ask_looks(paths.clone()).await?, paths.len());
         let (source, meter) = (self.source.clone(), self.meter.clone());
         let ours = tokio::task::spawn_blocking(move || {
-            let one = |(path, content): (RelPath, bool)| look(source.tree(), &path, content, source.how(), &meter);
-            paths.into_iter().map(one).collect::<Vec<_>>()
+            let mut looker = Looker::new(source.tree(), source.how(), &meter);
+            paths.iter().map(|(path, content)| looker.look(path, *content)).collect::<Vec<_>>()
         });
         let mut theirs = Vec::with_capacity(count);
         for _ in 0..count {
@@ -169,7 +171,7 @@ impl Visit {
     }
 }
 
-fn is_directory(look: &Look) -> bool {
+pub(super) fn is_directory(look: &Look) -> bool {
     matches!(&look.what, Sighting::There { entry, .. } if entry.node.kind() == Kind::Directory)
 }
 
@@ -231,7 +233,7 @@ impl Suspect {
 }
 
 /// Whether nothing has moved between two looks.
-fn same(before: &Look, now: &Look) -> bool {
+pub(super) fn same(before: &Look, now: &Look) -> bool {
     before.version == now.version
         && before.steady
         && matches!(before.what, Sighting::Absent) == matches!(now.what, Sighting::Absent)

@@ -1,14 +1,35 @@
 //! What an audit finds, and what it comes to.
 
-use fulmar_model::{Aspect, Difference, Mailbox, RelPath, Side, Tally, Trouble, Unread};
+use fulmar_model::{
+    Aspect, Blame, Depth, Difference, Hash, HeldReason, Mailbox, RelPath, Side, Tally, Trouble, Unread,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// One thing that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// Both sides held still, and are not the same.
-    Difference(Difference),
+    /// Both sides held still, and are not the same; with whose doing it is, where records tell.
+    Difference(Difference, Option<Why>),
+    /// The replica does not have it yet: it is on its way, or held for this reason.
+    Arriving {
+        /// Where.
+        path: RelPath,
+        /// Why it does not get on.
+        held: Option<HeldReason>,
+    },
+    /// The source's content is not the recorded one, though nobody wrote there; the replica has the same as the source, or nothing
+    /// to compare.
+    Corrupt {
+        /// Where.
+        path: RelPath,
+        /// Hash of what was there.
+        recorded: Hash,
+        /// Hash of what is.
+        found: Hash,
+        /// Whether the replica has what was there.
+        good_copy: bool,
+    },
     /// Something is wrong with a mailbox, on one side or between both.
     Mailbox {
         /// Where.
@@ -29,6 +50,17 @@ pub enum Finding {
     },
 }
 
+/// Whose doing a difference is, and what was done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// Whose.
+    pub blame: Blame,
+    /// Whether the replica has the content that the source recorded.
+    pub good_copy: bool,
+    /// Whether it was repaired; `None` where nobody tried.
+    pub repaired: Option<bool>,
+}
+
 /// What one side has read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
@@ -38,6 +70,19 @@ pub struct Coverage {
     pub unread: u64,
     /// Directories that were not entered because something is mounted there.
     pub mounts: u64,
+    /// Bytes that were read to find out; `None`: not told.
+    pub read: Option<u64>,
+}
+
+/// What a verdict comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything is the same.
+    Equal,
+    /// No difference is left, and not everything could be compared.
+    Open,
+    /// Something is not as it should be.
+    Different,
 }
 
 /// Mailboxes, by what came of them.
@@ -66,6 +111,18 @@ pub struct Verdict {
     pub differences: BTreeMap<Aspect, u64>,
     /// Paths of which nothing can be said because they kept changing.
     pub busy: u64,
+    /// Number of differences, by whose doing they are, where records tell.
+    pub blames: BTreeMap<Blame, u64>,
+    /// Paths that are on their way, or held.
+    pub arriving: u64,
+    /// Files that have rotted on the source, though the replica does not differ.
+    pub corrupt: u64,
+    /// Differences that were repaired.
+    pub repaired: u64,
+    /// How closely was looked, where records were asked.
+    pub depth: Option<Depth>,
+    /// Whether the replica had records; `None`: it was not asked.
+    pub recalls: Option<bool>,
     /// Whether link groups were compared, all of them.
     pub links: bool,
     /// Whether `trusted.*` attributes were compared: both sides see them.
@@ -77,9 +134,20 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether everything was read, and is the same.
+    /// Whether everything was compared, and is the same, at the end at least.
     pub fn is_equal(&self) -> bool {
-        self.differences.is_empty() && self.busy == 0 && self.links && self.unread() == 0
+        let open = [self.busy, self.arriving, self.corrupt, self.unread()];
+        self.difference_count() == self.repaired && open == [0; 4] && self.links
+    }
+
+    /// The same in a word.
+    pub fn outcome(&self) -> Outcome {
+        let open = self.difference_count().saturating_sub(self.repaired).saturating_add(self.corrupt);
+        match (self.is_equal(), open) {
+            (true, _) => Outcome::Equal,
+            (false, 0) => Outcome::Open,
+            (false, _) => Outcome::Different,
+        }
     }
 
     /// Paths that could not be read, on both sides; one of the numbers is a peer's.

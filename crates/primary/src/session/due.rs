@@ -1,7 +1,7 @@
 //! Outstanding work whose time has come: what is tried again, what is compared, and large files, which flow beside the batches.
 
 use super::Until;
-use super::flight::{Errand, Left};
+use super::flight::{Errand, Left, retry_ms};
 use super::visit::{ASKED_MAX, Visit};
 use crate::Result;
 use crate::chunks::{Arrived, Delivered, Delivery, Parcel, SHIPPING_MAX, STREAMS_EACH, Ship};
@@ -11,7 +11,7 @@ use crate::step::Action;
 use fulmar_link::Lane;
 use fulmar_model::{HeldReason, Kind, RelPath};
 use fulmar_store::{Outstanding, Work};
-use fulmar_wire::FromPrimary;
+use fulmar_wire::{DOUBTS_MAX, FromPrimary};
 use std::collections::HashSet;
 
 /// In `attempts`: the path is with the shipper.
@@ -52,6 +52,7 @@ impl Visit<'_> {
             self.fence = None;
         }
         let delay_max = i64::try_from(self.session.delay_max.as_millis()).unwrap_or(i64::MAX);
+        let mut doubted = Vec::new();
         for row in rows {
             if self.busy.contains_key(&row.path) || (planning && row.work != Work::Content) {
                 continue;
@@ -68,6 +69,10 @@ impl Visit<'_> {
                     self.compare_due(row).await?;
                     continue;
                 }
+                Work::Doubted => {
+                    doubted.push(row.path.clone());
+                    self.retries.push_back((row.path.clone(), Have::Nothing));
+                }
                 Work::Held { .. } => self.retries.push_back((row.path.clone(), Have::Unknown)),
                 Work::Again if torn => self.retries.push_back((row.path.clone(), Have::NothingTorn)),
                 Work::Again => self.retries.push_back((row.path.clone(), Have::Nothing)),
@@ -78,9 +83,8 @@ impl Visit<'_> {
                     let at = row.path.clone();
                     let known = self.session.planner.ask(move |planner| planner.catalog.get(&at)).await??;
                     let (path, stream) = (row.path.clone(), self.next_stream);
-                    let before = known.and_then(|record| record.hash);
                     self.next_stream += STREAMS_EACH;
-                    self.shipping.tell(Parcel::Ship(Ship { path, stream, torn, before }))?;
+                    self.shipping.tell(Parcel::Ship(Ship { path, stream, torn, known }))?;
                     self.attempts.insert(row.path.clone(), SHIPPING);
                     self.busy.insert(row.path, row.since_ms);
                     continue;
@@ -90,6 +94,11 @@ impl Visit<'_> {
             }
             self.attempts.insert(row.path.clone(), row.attempts + 1);
             self.busy.insert(row.path, row.since_ms);
+        }
+        // Before whatever is planned for them.
+        for paths in doubted.chunks(DOUBTS_MAX) {
+            let doubt = FromPrimary::Doubt { paths: paths.to_vec() };
+            self.sender.send(Lane::Urgent, doubt.encode()?).await?;
         }
         Ok(())
     }
@@ -143,6 +152,11 @@ impl Visit<'_> {
                 self.busy.remove(&path);
                 let work = Work::Held { reason: HeldReason::Unreadable, errno };
                 return self.leave(left(work, now + 1000)).await;
+            }
+            Delivered::Rotten => {
+                self.busy.remove(&path);
+                let reason = HeldReason::Corrupt;
+                return self.leave(left(Work::Held { reason, errno: 0 }, retry_ms(reason, 0, now))).await;
             }
         };
         self.arrived.push(Arrived { path, content, stream, torn });

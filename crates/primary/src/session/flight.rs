@@ -10,6 +10,8 @@ const RETRY_MIN_MS: i64 = 1_000;
 const RETRY_MAX_MS: i64 = 60_000;
 /// Pause before a file that did not hold still is read again.
 const AGAIN_MS: i64 = 200;
+/// Pause before content that has rotted is read again.
+const ROTTEN_MS: i64 = 3_600_000;
 
 /// Pause before content is sent again while a comparison is under way.
 const COMPARING_MS: i64 = 500;
@@ -188,10 +190,12 @@ fn pause_ms(tried: u32, patience: Patience) -> i64 {
     }
 }
 
-fn retry_ms(reason: HeldReason, tried: u32, now_ms: i64) -> i64 {
+pub(super) fn retry_ms(reason: HeldReason, tried: u32, now_ms: i64) -> i64 {
     match reason {
         // A person decides.
         HeldReason::Approval => i64::MAX,
+        // A person, too, and then there is a change. Only what mends a disk beneath the file system makes none.
+        HeldReason::Corrupt => now_ms + ROTTEN_MS,
         _ => now_ms + (RETRY_MIN_MS << tried.min(16)).min(RETRY_MAX_MS),
     }
 }

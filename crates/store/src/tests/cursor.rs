@@ -2,8 +2,8 @@
 
 use super::queue::suspect;
 use super::*;
-use crate::{Ack, Error, Outstanding, OutstandingCount, Queue, Unfinished, Waiting, Work};
-use fulmar_model::{HeldReason, Seq};
+use crate::{Ack, Error, NewChange, Outstanding, OutstandingCount, Pending, Queue, Reach, Unfinished, Waiting, Work};
+use fulmar_model::{HeldReason, Scope, Seq};
 
 /// Four changes, taken; replicas 1 and 2 registered at position 0.
 fn two_followers() -> Queue {
@@ -310,4 +310,41 @@ fn pruning_walks_the_positions_and_not_the_table() {
         .query_row("EXPLAIN QUERY PLAN DELETE FROM changes WHERE seq <= 5", [], |row| row.get(3))
         .expect("plan");
     assert!(plan.contains("INTEGER PRIMARY KEY"), "{plan}");
+}
+
+#[test]
+fn what_is_ahead_of_a_cursor_or_left_over_is_pending_and_nothing_else_is() {
+    let mut queue = two_followers();
+    let is = |queue: &Queue, byte, at: &str, reach| queue.pending(replica_id(byte), &path(at), reach).expect("pending");
+    let queued = Some(Pending::Queued);
+    assert_eq!(is(&queue, 1, "a", Reach::Path), queued, "it is ahead");
+    assert_eq!(is(&queue, 9, "a", Reach::Path), queued, "nobody knows what that replica has");
+    advance(&mut queue, 1, 4);
+    assert_eq!(is(&queue, 1, "a", Reach::Path), None);
+    assert_eq!(is(&queue, 2, "a", Reach::Path), queued, "the other one is behind");
+
+    queue.put(&[suspect("dir/x", 1), NewChange { scope: Scope::Tree, ..suspect("whole", 1) }]).expect("put");
+    assert_eq!(is(&queue, 1, "dir", Reach::Path), None);
+    assert_eq!(is(&queue, 1, "dir", Reach::Below), queued, "it moves the directory's times");
+    assert_eq!(is(&queue, 1, "whole/of/it", Reach::Path), queued);
+    assert_eq!(is(&queue, 1, "dir/x/y", Reach::Path), None, "that change speaks of one path");
+    advance(&mut queue, 1, 6);
+
+    let row = |at: &str, work| Outstanding { work, ..held(at, HeldReason::Busy, 0) };
+    let rows = [row("d/held", Work::Held { reason: HeldReason::Busy, errno: 13 }), row("tree", Work::Compare)];
+    queue.demand(replica_id(1), &rows).expect("demand");
+    let work = Work::Held { reason: HeldReason::Busy, errno: 13 };
+    assert_eq!(is(&queue, 1, "d/held", Reach::Path), Some(Pending::Left(work)));
+    assert_eq!(is(&queue, 1, "d", Reach::Path), None);
+    assert_eq!(is(&queue, 1, "d", Reach::Below), queued);
+    assert_eq!(is(&queue, 1, "tree/below", Reach::Path), queued, "a comparison covers it");
+}
+
+#[test]
+fn what_is_doubted_is_due_and_counts_as_to_be_planned_again() {
+    let mut queue = two_followers();
+    let row = Outstanding { work: Work::Doubted, ..held("a", HeldReason::Busy, 0) };
+    queue.demand(replica_id(1), std::slice::from_ref(&row)).expect("demand");
+    assert_eq!(queue.due(replica_id(1), 5, (9, 9)).expect("due"), [row]);
+    assert_eq!(queue.outstanding_count(replica_id(1)).expect("count").again, 1);
 }

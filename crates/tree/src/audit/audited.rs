@@ -7,7 +7,7 @@ use super::kept::{Hashes, Kept};
 use super::links::Links;
 use super::settings::{Auditing, Meter};
 use crate::{Dir, Part, Result, Tree};
-use fulmar_model::{Below, Entry, Found, Kind, Node, RelPath, Unread};
+use fulmar_model::{Below, Entry, Found, Kind, Node, Record, RelPath, Unread};
 use rustix::fs::FileType;
 
 /// What was counted on the way.
@@ -29,6 +29,7 @@ pub struct Audited {
     pub(super) kept: Kept,
     pub(super) links: Option<Links>,
     pub(super) unread: Vec<Unread>,
+    pub(super) rotten: Vec<RelPath>,
     pub(super) counts: Counts,
 }
 
@@ -51,6 +52,11 @@ impl Audited {
     /// What could not be read, the first [`super::UNREAD_MAX`] of it.
     pub fn unread(&self) -> &[Unread] {
         &self.unread
+    }
+
+    /// Files whose content is not the recorded one, though nobody wrote there: the first [`super::UNREAD_MAX`] of them.
+    pub fn rotten(&self) -> &[RelPath] {
+        &self.rotten
     }
 
     /// What was counted.
@@ -76,20 +82,31 @@ impl Audited {
         let names = eye.names(&dir, |name| part.has(name))?;
         let hashes = self.kept.hashes(path, part);
         let mut found = Vec::with_capacity(names.len());
-        for hinted in names {
-            if let Some(entry) = self.found(&mut eye, &dir, &hinted, &hashes)? {
+        let mut records = eye.recall(path, &names.iter().map(|hinted| &hinted.name).collect::<Vec<_>>()).into_iter();
+        for hinted in &names {
+            let record = records.next().flatten();
+            if let Some(entry) = self.found(&mut eye, &dir, hinted, (&hashes, record))? {
                 found.push(entry);
             }
         }
         Ok(found)
     }
 
-    fn found(&self, eye: &mut Eye<'_>, dir: &Dir, hinted: &Hinted, hashes: &Hashes<'_>) -> Result<Option<Found>> {
+    fn found(
+        &self,
+        eye: &mut Eye<'_>,
+        dir: &Dir,
+        hinted: &Hinted,
+        (hashes, record): (&Hashes<'_>, Option<Record>),
+    ) -> Result<Option<Found>> {
         if eye.meter.is_stopped() {
             return Err(crate::Error::Stopped);
         }
         let name = &hinted.name;
         let failed = |source| crate::Error::Stat { path: dir.at(name), source };
+        if let Some(recalled) = record.and_then(|record| eye.recalled(dir, name, &record).unwrap_or(None)) {
+            return Ok(Some(Found { name: name.clone(), entry: recalled.entry, below: None }));
+        }
         let Some(described) = eye.describe(dir, name, hinted.hint, Read::Metadata).map_err(failed)? else {
             return Ok(None);
         };

@@ -1,9 +1,9 @@
 //! The bytes of a file: read once in sequence, hashed, and read again when the file moved meanwhile.
 
-use super::settings::{Auditing, Meter};
+use super::settings::{Auditing, Meter, Records};
 use crate::hash::ContentHasher;
 use crate::{Dir, sys, xattr};
-use fulmar_model::{Hash, Kind, Name, Stat, Xattrs};
+use fulmar_model::{Hash, Kind, Name, Recall, Record, RelPath, Stat, Xattrs};
 use rustix::fs::Advice;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,11 +28,28 @@ pub(super) struct Eye<'a> {
     pub(super) meter: &'a Meter,
     /// As large as the largest file needed so far, up to [`BUFFER_BYTES`].
     buffer: Vec<u8>,
+    records: Option<Box<dyn Recall>>,
 }
 
 impl<'a> Eye<'a> {
     pub(super) fn new(how: &'a Auditing, meter: &'a Meter) -> Self {
-        Self { how, meter, buffer: Vec::new() }
+        Self { how, meter, buffer: Vec::new(), records: how.records.as_ref().and_then(Records::open) }
+    }
+
+    /// What is recorded of these names, one for each; nothing where there are no records. They come in order.
+    pub(super) fn recall(&self, directory: &RelPath, names: &[&Name]) -> Vec<Option<Record>> {
+        let told = self.records.as_ref().map(|records| records.within(directory, names)).unwrap_or_default();
+        if told.len() == names.len() { told } else { vec![None; names.len()] }
+    }
+
+    /// What is recorded of a path.
+    pub(super) fn recall_one(&self, path: &RelPath) -> Option<Record> {
+        self.records.as_ref()?.of(path)
+    }
+
+    /// Whether there are records to ask.
+    pub(super) fn recalls(&self) -> bool {
+        self.records.is_some()
     }
 
     /// Reads the file of a name. `None`: it is no file, or not there.

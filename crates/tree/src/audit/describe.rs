@@ -2,7 +2,7 @@
 
 use super::content::Eye;
 use crate::{Dir, digest, sys, xattr};
-use fulmar_model::{Entry, Kind, Name, RelPath, Stat, Xattrs};
+use fulmar_model::{Depth, Entry, Kind, Name, Record, RelPath, Stat, Xattrs};
 use rustix::fs::{FileType, StatxFlags};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
@@ -81,6 +81,31 @@ impl Eye<'_> {
         let steady = self::stat(dir, name)?.is_some_and(|now| now.same_version(&stat));
         let entry = plain(Entry::of(&stat, None, &target, digest(&xattrs)));
         Ok(Some(Described { stat, entry, xattrs, steady, unread }))
+    }
+
+    /// What is there as its record has it, where stat data prove that it still is so. Directories are opened in any case.
+    pub(super) fn recalled(&self, dir: &Dir, name: &Name, record: &Record) -> Result<Option<Described>, Errno> {
+        let usable = match record.stat.kind {
+            Kind::File => record.hash.is_some(),
+            Kind::Directory | Kind::Socket => false,
+            _ => true,
+        };
+        // The digest in a record counts every attribute.
+        let whole = self.how.trusted || record.xattrs.is_empty();
+        if !(usable && whole && record.settled && self.how.depth == Depth::Quick) {
+            return Ok(None);
+        }
+        let Some(stat) = stat(dir, name)?.filter(|stat| record.proves(stat)) else { return Ok(None) };
+        let target = match stat.kind {
+            Kind::Symlink => match rustix::fs::readlinkat(&dir.fd, name.as_bytes(), Vec::new()) {
+                Ok(target) => target.into_bytes(),
+                Err(_) => return Ok(None),
+            },
+            _ => Vec::new(),
+        };
+        let hash = record.hash.filter(|_| stat.kind == Kind::File);
+        let entry = plain(Entry::of(&stat, hash, &target, record.xattrs));
+        Ok(Some(Described { stat, entry, xattrs: Xattrs::default(), steady: true, unread: None }))
     }
 
     /// An open directory itself.

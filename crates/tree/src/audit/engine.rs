@@ -73,6 +73,7 @@ struct Gathered {
     kept: Kept,
     links: Gathering,
     unread: Vec<Unread>,
+    rotten: Vec<RelPath>,
     counts: Counts,
 }
 
@@ -86,6 +87,7 @@ impl Gathered {
             kept: self.kept,
             links: self.links.finish(),
             unread: self.unread,
+            rotten: self.rotten,
             counts: self.counts,
         }
     }
@@ -198,9 +200,11 @@ impl Engine {
     }
 
     fn done(&mut self, number: Number, fragment: Fragment) {
-        let Fragment { from, print, directories, tally, links, known, unread } = fragment;
+        let Fragment { from, print, directories, tally, links, known, unread, rotten } = fragment;
         self.gathered.links.add(links);
         self.note_unread(unread);
+        let room = UNREAD_MAX.saturating_sub(self.gathered.rotten.len());
+        self.gathered.rotten.extend(rotten.into_iter().take(room));
         let Some(pending) = self.pending.get_mut(&number) else { return };
         pending.fragments.push((from, print));
         pending.known.extend(known);

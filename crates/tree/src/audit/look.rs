@@ -4,6 +4,7 @@ use super::content::Eye;
 use super::describe::{Described, Read};
 use super::kept::version;
 use super::settings::{Auditing, Meter};
+use super::standing::recorded;
 use crate::{Clock, Result, Tree};
 use fulmar_model::{Entry, Kind, LinkGroup, Look, RelPath, Sighting, Timestamp, Xattrs};
 use rustix::fs::FileType;
@@ -11,23 +12,42 @@ use rustix::fs::FileType;
 /// Attributes of more bytes than this are not told.
 const XATTRS_TOLD_BYTES_MAX: usize = 256 * 1024;
 
-/// Looks at a path; `content`: a file is read. Failures are sightings, too.
-pub fn look(tree: &Tree, path: &RelPath, content: bool, how: &Auditing, meter: &Meter) -> Look {
-    let read = if content { Read::Content } else { Read::Metadata };
-    let mut eye = Eye::new(how, meter);
-    let (what, steady, version, changed) = match see(tree, path, read, &mut eye) {
-        Ok(Some(found)) => {
-            let (steady, version, changed) = (found.steady, version(&found.stat), Some(found.stat.ctime));
-            (sighting(found), steady, version, changed)
-        }
-        Ok(None) => (Sighting::Absent, true, 0, None),
-        Err(errno) => (Sighting::Unreadable { errno }, true, 0, None),
-    };
-    let last = changed.into_iter().chain(above(tree, path)).max();
-    let now = Clock::coarse_now();
-    // A time to come counts as now.
-    let age_ms = last.map_or(0, |last| now.as_millis().saturating_sub(last.as_millis()).max(0).unsigned_abs());
-    Look { what, steady, version, age_ms }
+/// Looks at paths of a tree, one after the other.
+pub struct Looker<'a> {
+    tree: &'a Tree,
+    eye: Eye<'a>,
+}
+
+impl<'a> Looker<'a> {
+    /// Opens nothing but the records there may be.
+    pub fn new(tree: &'a Tree, how: &'a Auditing, meter: &'a Meter) -> Self {
+        Self { tree, eye: Eye::new(how, meter) }
+    }
+
+    /// Looks at a path; `content`: a file is read, whatever is recorded of it. Failures are sightings, too.
+    pub fn look(&mut self, path: &RelPath, content: bool) -> Look {
+        let read = if content { Read::Content } else { Read::Metadata };
+        // First: what is recorded later is not what was found.
+        let record = self.eye.recall_one(path);
+        let seen = see(self.tree, path, read, &mut self.eye);
+        let recorded = match &seen {
+            Ok(found) if self.eye.recalls() => Some(recorded(found.as_ref(), record, Clock::coarse_now())),
+            _ => None,
+        };
+        let (what, steady, version, changed) = match seen {
+            Ok(Some(found)) => {
+                let (steady, version, changed) = (found.steady, version(&found.stat), Some(found.stat.ctime));
+                (sighting(found), steady, version, changed)
+            }
+            Ok(None) => (Sighting::Absent, true, 0, None),
+            Err(errno) => (Sighting::Unreadable { errno }, true, 0, None),
+        };
+        let last = changed.into_iter().chain(above(self.tree, path)).max();
+        let now = Clock::coarse_now();
+        // A time to come counts as now.
+        let age_ms = last.map_or(0, |last| now.as_millis().saturating_sub(last.as_millis()).max(0).unsigned_abs());
+        Look { what, steady, version, age_ms, recorded }
+    }
 }
 
 /// Number of the error when it cannot be looked at.

@@ -3,7 +3,7 @@
 //! Reading order: `settings` (how, and how far it is), `engine` (deals directories to threads and puts digests together),
 //! `worker` (what a thread does), `describe` (one entry), `content` (the bytes of a file), `kept` (digests and hashes that are
 //! remembered), `links` (which names are one file), `audited` (what came of it, and listings of what differs), `look` (one path,
-//! read again), `mail` (mailboxes, by names and sizes).
+//! read again), `standing` (beside what was recorded of it), `mail` (mailboxes, by names and sizes).
 //!
 //! Nothing is written, made or locked. What changes meanwhile is read again at once, a few times; what is listed later is as
 //! it is then. Memory is bounded: digests of [`crate::DIRECTORIES_MAX`] directories, hashes of [`HASHES_MAX`] files,
@@ -18,15 +18,17 @@ mod links;
 mod look;
 mod mail;
 mod settings;
+mod standing;
 mod worker;
 
 pub use audited::Audited;
 pub use engine::audit;
 pub use kept::HASHES_MAX;
 pub use links::{LINK_BYTES_MAX, Links};
-pub use look::look;
+pub use look::Looker;
 pub use mail::{mailbox_at, mailboxes};
-pub use settings::{Auditing, Meter};
+pub use settings::{Auditing, Meter, Records};
+pub use standing::is_calm;
 
 /// Paths that are remembered as unreadable; beyond it they are counted.
 pub const UNREAD_MAX: usize = 10_000;

@@ -1,8 +1,9 @@
 //! How a tree is audited, and how far that is.
 
-use fulmar_model::Filter;
+use fulmar_model::{Depth, Filter, Recall};
 use rustix::time::{ClockId, clock_gettime};
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,31 @@ pub struct Auditing {
     pub rate: Option<NonZeroU64>,
     /// Whether the disk is used only when nobody else wants it.
     pub idle: bool,
+    /// What was recorded of the tree, where that counts.
+    pub records: Option<Records>,
+    /// Whether records stand for what they vouch for; without them everything is read.
+    pub depth: Depth,
+}
+
+/// A way to what was recorded of a tree, for each thread that reads; `None` where it cannot be opened.
+#[derive(Clone)]
+pub struct Records(Arc<dyn Fn() -> Option<Box<dyn Recall>> + Send + Sync>);
+
+impl Records {
+    /// `open` is called once for each thread.
+    pub fn new(open: impl Fn() -> Option<Box<dyn Recall>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(open))
+    }
+
+    pub(super) fn open(&self) -> Option<Box<dyn Recall>> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Records")
+    }
 }
 
 /// Shared by those who read and those who watch.

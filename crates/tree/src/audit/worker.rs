@@ -3,9 +3,10 @@
 use super::content::Eye;
 use super::describe::{Described, Hinted, Read, in_order, stat};
 use super::kept::Known;
+use super::standing::standing;
 use super::{UNKNOWN, settings};
 use crate::{Clock, Dir, Error, Fingerprint, NAMES_PER_PART, Part, Tree};
-use fulmar_model::{Entry, Kind, Node, PATH_BYTES_MAX, RelPath, Tally, Timestamp, Unread};
+use fulmar_model::{Entry, Kind, Node, PATH_BYTES_MAX, Record, RelPath, Standing, Tally, Timestamp, Unread};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::sync::mpsc::{Receiver, Sender};
@@ -61,6 +62,8 @@ pub(super) struct Fragment {
     pub(super) links: Vec<(u64, RelPath)>,
     pub(super) known: Vec<Known>,
     pub(super) unread: Vec<Unread>,
+    /// Files whose content is not the recorded one, though nobody wrote there.
+    pub(super) rotten: Vec<RelPath>,
 }
 
 /// A thread of the engine.
@@ -189,6 +192,8 @@ impl Worker<'_> {
         }
         let (began, mut fragment) = (Clock::coarse_now(), Fragment { from, ..Fragment::default() });
         let few = names.len() <= FEW_NAMES;
+        let files: Vec<_> = names.iter().map(|hinted| &hinted.name).collect();
+        let mut records = self.eye.recall(dir.path(), &files).into_iter();
         let mut left = names.into_iter().enumerate();
         while let Some((at, hinted)) = left.next() {
             if self.eye.meter.is_stopped() {
@@ -201,23 +206,36 @@ impl Worker<'_> {
                 let names: Vec<Hinted> = left.by_ref().map(|(_, hinted)| hinted).collect();
                 self.tell(Told::Rest { number, names, from: from + at + 1 })?;
             }
-            self.name(dir, &hinted, began, &mut fragment);
+            let record = records.next().flatten();
+            self.name(dir, &hinted, record.as_ref(), began, &mut fragment);
         }
         self.tell(Told::Done { number, fragment })
     }
 
-    fn name(&mut self, dir: &Dir, hinted: &Hinted, began: Timestamp, fragment: &mut Fragment) {
+    fn name(&mut self, dir: &Dir, hinted: &Hinted, record: Option<&Record>, began: Timestamp, fragment: &mut Fragment) {
         if hinted.hint == FileType::Directory {
             fragment.directories.push(hinted.name.clone());
             return;
         }
-        match self.eye.describe(dir, &hinted.name, hinted.hint, Read::Content) {
+        let recalled = match record.map(|record| self.eye.recalled(dir, &hinted.name, record)) {
+            Some(Ok(recalled)) => recalled,
+            // Reading it says why.
+            Some(Err(_)) | None => None,
+        };
+        let described = match recalled {
+            Some(recalled) => Ok(Some(recalled)),
+            None => self.eye.describe(dir, &hinted.name, hinted.hint, Read::Content),
+        };
+        match described {
             Ok(None) => {}
             // It took the place of something else since the names were read.
             Ok(Some(found)) if found.stat.kind == Kind::Directory => fragment.directories.push(hinted.name.clone()),
             Ok(Some(found)) => {
                 if let Some(errno) = found.unread {
                     fragment.unread.push(Unread { path: dir.at(&hinted.name), errno: errno.raw_os_error() });
+                }
+                if record.is_some_and(|record| standing(&found, record, Clock::coarse_now()) == Standing::Corrupt) {
+                    fragment.rotten.push(dir.at(&hinted.name));
                 }
                 let settled = self.tree.is_settled(&found.stat, began);
                 fragment.add(dir, hinted, found, settled);

@@ -1,13 +1,13 @@
 //! Arbitrary values of everything that is sent.
 
 use fulmar_model::{
-    Below, DeletePolicy, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Mailbox, Name, Node,
-    Outcome, Profile, QueueId, RelPath, ReplicaId, Seq, Sighting, Tally, Term, Timestamp, TreeId, Uids, Unread, Xattr,
-    XattrDigest, Xattrs,
+    Below, DeletePolicy, Depth, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Mailbox, Name,
+    Node, Outcome, Profile, QueueId, Recorded, RelPath, ReplicaId, Seq, Sighting, Standing, Tally, Term, Timestamp,
+    TreeId, Uids, Unread, Xattr, XattrDigest, Xattrs,
 };
 use fulmar_wire::{
     Ancestor, Answer, Basis, Begin, Begun, Content, Digest, FromPrimary, FromReplica, Hello, Linked, Offer, Operation,
-    Page, Print, Question, Refusal, Segment, Want, Welcome,
+    Page, Print, Question, Refusal, Segment, Trust, Want, Welcome,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -154,6 +154,7 @@ pub fn from_primary() -> impl Strategy<Value = FromPrimary> {
         path().prop_map(|subtree| FromPrimary::Survey { subtree }),
         (any::<u32>(), vec(print(), 0..9)).prop_map(|(page, prints)| FromPrimary::Prints { page, prints }),
         question().prop_map(FromPrimary::Audit),
+        vec(path(), 0..9).prop_map(|paths| FromPrimary::Doubt { paths }),
     ]
 }
 
@@ -179,11 +180,15 @@ fn mailbox() -> impl Strategy<Value = Mailbox> {
 fn question() -> impl Strategy<Value = Question> {
     let profile = prop_oneof![Just(Profile::Plain), Just(Profile::Maildir), Just(Profile::Webroot)];
     let begin = (any::<[u8; 16]>(), bytes(0..300), profile, vec(bytes(0..40), 0..4), any::<(bool, bool)>());
+    let depth = prop_oneof![Just(Depth::Quick), Just(Depth::Deep)];
+    let trust = (any::<[u8; 16]>(), depth).prop_map(|(tree, depth)| Trust { tree: TreeId(Id(tree)), depth });
     prop_oneof![
-        (begin, option::of(any::<u64>())).prop_map(|((boot, source, profile, patterns, (privileged, idle)), rate)| {
-            let ancestors = vec![Ancestor { device: Device::default(), inode: 7 }];
-            Question::Begin(Begin { boot: Id(boot), ancestors, source, profile, patterns, privileged, idle, rate })
-        }),
+        (begin, option::of(any::<u64>()), option::of(trust)).prop_map(
+            |((boot, source, profile, patterns, (privileged, idle)), rate, trust)| {
+                let (boot, ancestors) = (Id(boot), vec![Ancestor { device: Device::default(), inode: 7 }]);
+                Question::Begin(Begin { boot, ancestors, source, profile, patterns, privileged, idle, rate, trust })
+            }
+        ),
         (any::<u32>(), path(), any::<(u32, u32)>()).prop_map(|(question, directory, part)| Question::List {
             question,
             directory,
@@ -213,23 +218,20 @@ fn answer() -> impl Strategy<Value = Answer> {
         any::<i32>().prop_map(|errno| Sighting::Unreadable { errno }),
         (entry(), option::of(xattrs())).prop_map(|(entry, xattrs)| Sighting::There { entry, xattrs }),
     ];
-    let look = (what, any::<(bool, u64, u64)>()).prop_map(|(what, (steady, version, age_ms))| Look {
-        what,
-        steady,
-        version,
-        age_ms,
-    });
+    let standing = prop_oneof![Just(Standing::Kept), Just(Standing::Changed), Just(Standing::Corrupt)];
+    let recorded = (standing, option::of(hash())).prop_map(|(standing, hash)| Recorded { standing, hash });
+    let look = (what, any::<(bool, u64, u64)>(), option::of(recorded))
+        .prop_map(|(what, (steady, version, age_ms), recorded)| Look { what, steady, version, age_ms, recorded });
     let linked = (path(), any::<[u8; 16]>()).prop_map(|(path, mark)| Linked { path, mark });
     let unread = (path(), any::<i32>()).prop_map(|(path, errno)| Unread { path, errno });
     prop_oneof![
-        (bytes(0..40), bytes(0..40), any::<bool>()).prop_map(|(host, root, privileged)| Answer::Begun(Begun {
-            host,
-            root,
-            privileged
-        })),
+        (bytes(0..40), bytes(0..40), any::<bool>(), any::<Option<bool>>())
+            .prop_map(|(host, root, privileged, recalls)| Answer::Begun(Begun { host, root, privileged, recalls })),
         any::<(u64, u64)>().prop_map(|(files, bytes)| Answer::Progress { files, bytes }),
-        (entry(), below(), option::of(hash()), any::<(u64, u64)>()).prop_map(
-            |(entry, below, links, (unread, mounts))| Answer::Digest(Digest { entry, below, links, unread, mounts })
+        (entry(), below(), option::of(hash()), any::<(u64, u64, Option<u64>)>()).prop_map(
+            |(entry, below, links, (unread, mounts, read))| {
+                Answer::Digest(Digest { entry, below, links, unread, mounts, read })
+            }
         ),
         (any::<(u32, bool)>(), vec(found, 0..5), option::of(any::<i32>()))
             .prop_map(|((question, more), entries, errno)| Answer::Entries { question, more, entries, errno }),

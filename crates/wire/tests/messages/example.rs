@@ -2,13 +2,13 @@
 
 use crate::path;
 use fulmar_model::{
-    Below, DeletePolicy, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Mailbox, Name, Node,
-    Outcome, Profile, QueueId, ReplicaId, Seq, Sighting, Tally, Term, Timestamp, TreeId, Uids, Unread, XattrDigest,
-    Xattrs,
+    Below, DeletePolicy, Depth, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Mailbox, Name,
+    Node, Outcome, Profile, QueueId, Recorded, ReplicaId, Seq, Sighting, Standing, Tally, Term, Timestamp, TreeId,
+    Uids, Unread, XattrDigest, Xattrs,
 };
 use fulmar_wire::{
     Ancestor, Answer, Basis, Begin, Begun, Content, Digest, FromPrimary, FromReplica, Hello, Linked, Offer, Operation,
-    Page, Print, Question, Refusal, Segment, Want, Welcome,
+    Page, Print, Question, Refusal, Segment, Trust, Want, Welcome,
 };
 
 fn mtime() -> Timestamp {
@@ -125,17 +125,30 @@ pub fn from_primary() -> Vec<(&'static str, FromPrimary)> {
         ),
     ];
     messages.extend(operations.map(|(name, operation)| (name, FromPrimary::Operate(operation))));
+    messages.push(("doubt", FromPrimary::Doubt { paths: vec![path("a/b"), path(b"\xff")] }));
     messages.extend(questions().map(|(name, question)| (name, FromPrimary::Audit(question))));
     messages
 }
 
-fn questions() -> [(&'static str, Question); 8] {
+fn questions() -> [(&'static str, Question); 9] {
     let Hello { boot, ancestors, source, .. } = hello();
     let (profile, patterns) = (Profile::Maildir, vec![Box::from(&b"*.tmp"[..]), Box::from(&b"\xff"[..])]);
-    let begin =
-        Begin { boot, ancestors, source, profile, patterns, privileged: true, idle: true, rate: Some(10 << 20) };
+    let begin = Begin {
+        boot,
+        ancestors,
+        source,
+        profile,
+        patterns,
+        privileged: true,
+        idle: true,
+        rate: Some(10 << 20),
+        trust: None,
+    };
+    let trust = Some(Trust { tree: hello().tree, depth: Depth::Quick });
+    let trusting = Begin { trust, rate: None, ..begin.clone() };
     [
         ("audit-begin", Question::Begin(begin)),
+        ("audit-begin-trust", Question::Begin(trusting)),
         ("audit-list", Question::List { question: 6, directory: path("a/b"), part: (1, 3) }),
         ("audit-look", Question::Look { question: 7, paths: vec![(path("a"), true), (path(b"b/\xff"), false)] }),
         ("audit-buckets", Question::Buckets),
@@ -170,21 +183,33 @@ fn answers() -> Vec<(&'static str, Answer)> {
     let directory = node(Node::Directory);
     let found =
         |name: &str, entry: Entry, below| Found { name: Name::parse(name.as_bytes()).expect("a name"), entry, below };
-    let look = |what| Look { what, steady: true, version: u64::MAX, age_ms: 7000 };
+    let look = |what| Look { what, steady: true, version: u64::MAX, age_ms: 7000, recorded: None };
+    let recorded = Some(Recorded { standing: Standing::Corrupt, hash: Some(Hash([5; 32])) });
     let there = Sighting::There { entry: node(Node::Fifo), xattrs: Some(xattrs()) };
-    let begun = Begun { host: Box::from(*b"mail2"), root: Box::from(&b"/srv/mail\xff"[..]), privileged: false };
-    let digest = Digest { entry: directory.clone(), below: below(), links: Some(Hash([8; 32])), unread: 2, mounts: 1 };
+    let begun =
+        Begun { host: Box::from(*b"mail2"), root: Box::from(&b"/srv/mail\xff"[..]), privileged: false, recalls: None };
+    let digest = Digest {
+        entry: directory.clone(),
+        below: below(),
+        links: Some(Hash([8; 32])),
+        unread: 2,
+        mounts: 1,
+        read: None,
+    };
     let entries = vec![found("a", directory, Some(below())), found("b", file(), None)];
     let linked = Linked { path: path("a/b"), mark: [9; 16] };
     vec![
+        ("audit-begun-recalls", Answer::Begun(Begun { recalls: Some(true), ..begun.clone() })),
         ("audit-begun", Answer::Begun(begun)),
         ("audit-progress", Answer::Progress { files: 70_000, bytes: 1 << 40 }),
         ("audit-digest-no-links", Answer::Digest(Digest { links: None, ..digest.clone() })),
+        ("audit-digest-read", Answer::Digest(Digest { read: Some(1 << 50), ..digest.clone() })),
         ("audit-digest", Answer::Digest(digest)),
         ("audit-entries", Answer::Entries { question: 6, more: true, entries, errno: None }),
         ("audit-entries-none", Answer::Entries { question: 6, more: false, entries: Vec::new(), errno: Some(13) }),
         ("audit-seen-absent", Answer::Seen { question: 7, look: look(Sighting::Absent) }),
         ("audit-seen-unreadable", Answer::Seen { question: 7, look: look(Sighting::Unreadable { errno: 5 }) }),
+        ("audit-seen-recorded", Answer::Seen { question: 7, look: Look { recorded, ..look(Sighting::Absent) } }),
         ("audit-seen", Answer::Seen { question: 7, look: look(there) }),
         ("audit-buckets", Answer::Buckets { digests: vec![Hash([1; 32]), Hash([2; 32])] }),
         ("audit-names", Answer::Names { bucket: 255, more: false, names: vec![linked] }),
