@@ -7,6 +7,7 @@ use crate::{identity, state};
 use fulmar_link::{Invocation, Link, shell_quote};
 use fulmar_model::{Filter, QueueId, ReplicaId, escape};
 use fulmar_primary::{AuditSettings, Endpoint, Error, Mode, Settings, Target};
+use fulmar_tree::audit::Scope;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -57,6 +58,7 @@ pub fn audit_settings(trees: &Trees, audit: &AuditArgs) -> Result<AuditSettings>
     let (filter, places) = (filter(trees)?, places(trees)?);
     let boot = identity::boot();
     Ok(AuditSettings {
+        scope: Scope::default(),
         source,
         endpoints: endpoints(places, trees, boot),
         profile: trees.profile,

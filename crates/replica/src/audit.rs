@@ -8,7 +8,7 @@ use crate::session::Options;
 use crate::{Error, Result};
 use fulmar_link::{Lane, Link, Sender};
 use fulmar_model::{Filter, Found, Mailbox, Node, RelPath};
-use fulmar_tree::audit::{Audited, Auditing, Meter, audit, look, mailbox_at, mailboxes};
+use fulmar_tree::audit::{Audited, Auditing, Meter, Scope, audit, look, mailbox_at, mailboxes};
 use fulmar_tree::{Part, Tree};
 use fulmar_wire::{
     Answer, Begin, Begun, Digest, FRAME_BYTES_MAX, FromPrimary, FromReplica, LOOKS_MAX, Linked, PAGE_ENTRIES_MAX,
@@ -31,8 +31,10 @@ const ENTRY_BYTES: usize = 256;
 pub(crate) async fn answer(root: PathBuf, begin: Begin, link: &mut Link, options: Options) -> Result<()> {
     let patterns = begin.patterns.iter().map(|pattern| &**pattern);
     let filter = Filter::new(begin.profile, patterns).map_err(|_| Error::Protocol("a pattern that is none"))?;
+    let scope = Scope::between(begin.after.clone(), begin.upto.clone());
     let how = Auditing {
         filter,
+        scope: scope.ok_or(Error::Protocol("a range that ends before it begins"))?,
         trusted: begin.privileged && options.privileged,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         rate: begin.rate.and_then(std::num::NonZeroU64::new),

@@ -3,14 +3,14 @@
 mod support;
 
 use fulmar_model::{Filter, Node, Profile, RelPath, Sighting};
-use fulmar_tree::audit::{Audited, Auditing, Meter, audit, look};
+use fulmar_tree::audit::{Audited, Auditing, Meter, Scope, audit, look};
 use fulmar_tree::{Clock, Part};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use support::Fixture;
 
 fn how(threads: usize) -> Auditing {
-    Auditing { filter: Filter::default(), trusted: true, threads, rate: None, idle: false }
+    Auditing { filter: Filter::default(), scope: Scope::default(), trusted: true, threads, rate: None, idle: false }
 }
 
 fn read(fixture: &Fixture, threads: usize) -> Audited {

@@ -29,6 +29,10 @@ pub struct Begin {
     pub idle: bool,
     /// Bytes that are read a second.
     pub rate: Option<u64>,
+    /// Only directories behind this one, in the order of a walk ([`RelPath::walk_cmp`]).
+    pub after: Option<RelPath>,
+    /// Only directories up to and with this one.
+    pub upto: Option<RelPath>,
 }
 
 /// What a replica answers to [`Begin`] at once.
@@ -165,7 +169,7 @@ pub enum Answer {
     },
 }
 
-record!(Begin { boot, ancestors, source, profile, patterns, privileged, idle, rate });
+record!(Begin { boot, ancestors, source, profile, patterns, privileged, idle, rate, after, upto });
 record!(Begun { host, root, privileged });
 record!(Digest { entry, below, links, unread, mounts });
 record!(Linked { path, mark });

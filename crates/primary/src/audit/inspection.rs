@@ -8,7 +8,7 @@ use crate::session::{Endpoint, Target};
 use crate::{Error, Result};
 use fulmar_model::{Below, Filter, Id, Mailbox, Profile, RelPath, Side};
 use fulmar_tree::Tree;
-use fulmar_tree::audit::{Audited, Auditing, Meter, audit};
+use fulmar_tree::audit::{Audited, Auditing, Meter, Scope, audit};
 use fulmar_wire::{Ancestor, Answer, Begin, Digest, Question};
 use std::collections::HashSet;
 use std::num::NonZeroU64;
@@ -32,6 +32,8 @@ pub struct AuditSettings {
     pub patterns: Vec<Box<[u8]>>,
     /// Both of them, understood.
     pub filter: Filter,
+    /// How much of the tree.
+    pub scope: Scope,
     /// Threads that read the source.
     pub threads: usize,
     /// Bytes that are read a second, on each side.
@@ -135,6 +137,8 @@ fn begin(settings: &AuditSettings, tree: &Tree) -> Result<Begin> {
         privileged: settings.privileged,
         idle: settings.idle,
         rate: settings.rate.map(NonZeroU64::get),
+        after: settings.scope.after().cloned(),
+        upto: settings.scope.upto().cloned(),
     })
 }
 
@@ -152,8 +156,8 @@ impl Source {
     async fn read(&self, trusted: bool) -> Result<Arc<Audited>> {
         let [without, with] = &self.readings;
         let reading = if trusted { with } else { without };
-        let AuditSettings { filter, threads, rate, idle, .. } = self.settings.clone();
-        let how = Auditing { filter, trusted, threads, rate, idle };
+        let AuditSettings { filter, scope, threads, rate, idle, .. } = self.settings.clone();
+        let how = Auditing { filter, scope, trusted, threads, rate, idle };
         let (tree, meter) = (self.tree.clone(), Arc::clone(&self.meter));
         let read = || async {
             let work = tokio::task::spawn_blocking(move || audit(&tree, &RelPath::root(), &how, &meter));
@@ -196,7 +200,9 @@ async fn inspect(source: Arc<Source>, target: Target, begin: Begin, teller: Tell
     };
     let (stack, suspects, unread) = (Vec::new(), Vec::new(), HashSet::new());
     let meter = Arc::clone(&source.meter);
-    let mailboxes = (source.settings.profile == Profile::Maildir).then(|| Arc::clone(&source.mailboxes));
+    // A mailbox is several directories, which may be in two slices.
+    let compares_mail = source.settings.profile == Profile::Maildir && source.settings.scope.is_whole();
+    let mailboxes = compares_mail.then(|| Arc::clone(&source.mailboxes));
     let mut visit = Visit { source: audited, meter, far, teller, verdict, stack, suspects, unread, mailboxes };
     visit.compare_all(theirs).await?;
     visit.verdict.took = began.elapsed();
@@ -227,9 +233,14 @@ pub(super) struct Visit {
 }
 
 impl Visit {
+    /// How much of the tree is compared.
+    pub(super) fn scope(&self) -> &Scope {
+        &self.source.how().scope
+    }
+
     async fn compare_all(&mut self, theirs: Digest) -> Result<()> {
         self.tell_unread(theirs.unread).await?;
-        if *self.source.entry() != theirs.entry {
+        if self.scope().has(&RelPath::root()) && *self.source.entry() != theirs.entry {
             self.suspects.push(Suspect::both_sided(RelPath::root(), Read::IfTouched));
         }
         let ours = self.source.below();

@@ -180,9 +180,10 @@ fn question() -> impl Strategy<Value = Question> {
     let profile = prop_oneof![Just(Profile::Plain), Just(Profile::Maildir), Just(Profile::Webroot)];
     let begin = (any::<[u8; 16]>(), bytes(0..300), profile, vec(bytes(0..40), 0..4), any::<(bool, bool)>());
     prop_oneof![
-        (begin, option::of(any::<u64>())).prop_map(|((boot, source, profile, patterns, (privileged, idle)), rate)| {
-            let ancestors = vec![Ancestor { device: Device::default(), inode: 7 }];
-            Question::Begin(Begin { boot: Id(boot), ancestors, source, profile, patterns, privileged, idle, rate })
+        (begin, (option::of(any::<u64>()), option::of(path()), option::of(path()))).prop_map(|(begin, more)| {
+            let ((boot, source, profile, patterns, (privileged, idle)), (rate, after, upto)) = (begin, more);
+            let (boot, ancestors) = (Id(boot), vec![Ancestor { device: Device::default(), inode: 7 }]);
+            Question::Begin(Begin { boot, ancestors, source, profile, patterns, privileged, idle, rate, after, upto })
         }),
         (any::<u32>(), path(), any::<(u32, u32)>()).prop_map(|(question, directory, part)| Question::List {
             question,

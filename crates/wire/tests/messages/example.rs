@@ -132,8 +132,18 @@ pub fn from_primary() -> Vec<(&'static str, FromPrimary)> {
 fn questions() -> [(&'static str, Question); 8] {
     let Hello { boot, ancestors, source, .. } = hello();
     let (profile, patterns) = (Profile::Maildir, vec![Box::from(&b"*.tmp"[..]), Box::from(&b"\xff"[..])]);
-    let begin =
-        Begin { boot, ancestors, source, profile, patterns, privileged: true, idle: true, rate: Some(10 << 20) };
+    let begin = Begin {
+        boot,
+        ancestors,
+        source,
+        profile,
+        patterns,
+        privileged: true,
+        idle: true,
+        rate: Some(10 << 20),
+        after: Some(path("a/b")),
+        upto: Some(path(b"b/\xff")),
+    };
     [
         ("audit-begin", Question::Begin(begin)),
         ("audit-list", Question::List { question: 6, directory: path("a/b"), part: (1, 3) }),
