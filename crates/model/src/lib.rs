@@ -36,7 +36,7 @@ pub use kind::{Device, Kind};
 pub use mailbox::{Mailbox, NAMES_TOLD, Trouble, Uids, troubles};
 pub use outcome::{Held, HeldReason, Outcome};
 pub use path::{Escaped, NAME_BYTES_MAX, Name, PATH_BYTES_MAX, PRIVATE_DIRECTORY, PathError, RelPath, escape};
-pub use policy::{DeletePolicy, Durability, PolicyError, Profile};
+pub use policy::{DeletePolicy, Depth, Durability, PolicyError, Profile};
 pub use record::Record;
 pub use sighting::{Below, Found, Look, Sighting, Unread};
 pub use stat::Stat;

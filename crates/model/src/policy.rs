@@ -27,6 +27,26 @@ pub enum DeletePolicy {
     Keep,
 }
 
+/// How closely two sides are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Depth {
+    /// What stat data and a record vouch for is not read.
+    Quick,
+    /// Every byte is read.
+    #[default]
+    Deep,
+}
+
+impl Depth {
+    /// The word for the command line and reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Deep => "deep",
+        }
+    }
+}
+
 /// What kind of tree it is: sets default exclusions and the order of application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Profile {
