@@ -1,9 +1,10 @@
 //! Claims about files that are not what they should be.
 
 use super::queue::suspect;
+use super::verified::{round, verified};
 use super::*;
 use crate::{Catalog, Error, Opened, Queue, Rebuilt, ReplicaStore, set_aside};
-use fulmar_model::Seq;
+use fulmar_model::{Depth, Seq};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -93,6 +94,26 @@ fn values_this_program_never_writes_are_damage() {
         queue.rewind();
         let error = queue.take(1).and_then(|_| queue.find(&path("a"))).expect_err(wreck);
         assert!(error.is_damage(), "{wreck}: {error:?}");
+    }
+}
+
+#[test]
+fn results_of_verifications_that_nobody_wrote_are_damage_when_opened() {
+    for wreck in [
+        "UPDATE rounds SET upto = x'2f'",
+        "UPDATE rounds SET entries = -1",
+        "UPDATE verified SET busy = -1",
+        "UPDATE differences SET aspect = 'taste' WHERE aspect = 'extra'",
+    ] {
+        let (_folder, at) = filled();
+        let mut queue = Queue::open(&at, queue_id(1)).expect("open").0;
+        queue.register(replica_id(1), "name").expect("register");
+        queue.note_round(Depth::Deep, &round(Some("a"), false), &[(replica_id(1), verified(5))]).expect("note");
+        drop(queue);
+        assert_eq!(Queue::open(&at, queue_id(2)).expect("open").1, Opened::Existing);
+        rusqlite::Connection::open(&at).and_then(|raw| raw.execute_batch(wreck)).expect(wreck);
+        let opened = Queue::open(&at, queue_id(2)).expect(wreck).1;
+        assert_eq!(opened, Opened::Rebuilt { reason: Rebuilt::Damaged }, "{wreck}");
     }
 }
 

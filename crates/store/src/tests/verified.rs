@@ -73,6 +73,14 @@ fn a_replica_that_is_forgotten_leaves_no_result() {
 }
 
 #[test]
+fn a_round_is_at_a_hundred_when_it_is_over_and_not_before() {
+    let at = |entries, bytes, over| Round { done: Measure { entries, bytes }, over, ..round(None, false) }.percent();
+    assert_eq!([at(0, 0, false), at(35, 1 << 40, false), at(70, 1 << 41, false)], [0, 50, 99]);
+    assert_eq!([at(7000, u64::MAX, false), at(0, 0, true)], [99, 100]);
+    assert_eq!(Round::default().percent(), 0);
+}
+
+#[test]
 fn only_what_was_compared_whole_without_a_difference_is_equal() {
     let equal = Verified { ended_ms: 1, ..Verified::default() };
     assert!(equal.is_equal() && !Verified::default().is_equal());
