@@ -6,7 +6,7 @@ use crate::state::pasted;
 use crate::{identity, state};
 use fulmar_link::{Invocation, Link, shell_quote};
 use fulmar_model::{Filter, QueueId, ReplicaId, escape};
-use fulmar_primary::{AuditSettings, Endpoint, Error, Mode, Settings, Target};
+use fulmar_primary::{AuditSettings, Endpoint, Error, Mode, Periodic, Settings, Target};
 use fulmar_tree::audit::Scope;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -40,6 +40,8 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
         state: directory,
         mode,
         endpoints,
+        profile: trees.profile,
+        patterns: patterns(trees),
         filter,
         adopt: trees.adopt,
         durability: trees.durability,
@@ -47,8 +49,10 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
         approve_removals: false,
         fresh_queue: QueueId(identity::random()),
         boot,
+        privileged: rustix::process::geteuid().is_root(),
         clock: identity::now_ms,
         settle,
+        periodic: Periodic { quick: None, deep: None, slice: Periodic::SLICE, rate: Periodic::RATE, random: 0 },
     })
 }
 
@@ -62,7 +66,7 @@ pub fn audit_settings(trees: &Trees, audit: &AuditArgs) -> Result<AuditSettings>
         source,
         endpoints: endpoints(places, trees, boot),
         profile: trees.profile,
-        patterns: trees.exclude.iter().map(|pattern| pattern.as_bytes().into()).collect(),
+        patterns: patterns(trees),
         filter,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         rate: audit.rate,
@@ -70,6 +74,10 @@ pub fn audit_settings(trees: &Trees, audit: &AuditArgs) -> Result<AuditSettings>
         boot,
         privileged: rustix::process::geteuid().is_root(),
     })
+}
+
+fn patterns(trees: &Trees) -> Vec<Box<[u8]>> {
+    trees.exclude.iter().map(|pattern| pattern.as_bytes().into()).collect()
 }
 
 fn filter(trees: &Trees) -> Result<Filter> {

@@ -1,10 +1,14 @@
 //! The local socket between a running `follow` and the commands that ask it: JSON, one object a line, described in
-//! docs/control.md. `protocol` has the words, `server` answers, `client` asks.
+//! docs/control.md. `protocol` has the words (`verified` those of the periodic verifier), `server` answers, `client` asks.
 
 mod client;
 mod protocol;
 mod server;
+mod verified;
 
 pub use client::{ask, listens};
 pub use protocol::{Answer, Command, Replica, Status, Tree, VERSION};
 pub use server::serve;
+#[cfg(test)]
+pub use verified::Round;
+pub use verified::{Rounds, Verified, Verify};

@@ -6,7 +6,8 @@
 //! beside it, as a `patch` where `signatures` tell what was shipped before).
 //! Beside the way: `rescan` (what events could not tell), `listing` (for a comparison), `guard` (a vanished source deletes
 //! nothing), `supervisor` (the watch on the source), `primary` (starts and ends it all), `status` and `waiting` (what people ask), `keeper` (a thread that owns).
-//! Apart from all of that: `audit` (both sides are read and compared, and nothing is changed).
+//! Apart from all of that: `audit` (both sides are read and compared, and nothing is changed); `periodic` makes one again and again and
+//! puts what it finds into the queue.
 //!
 //! Owners: the queue has a thread, the catalog has a thread (the planner's), every session is a task with its own state.
 //! They talk by messages; nothing is shared under a lock.
@@ -20,6 +21,7 @@ mod guard;
 mod keeper;
 mod listing;
 mod patch;
+mod periodic;
 mod plan;
 mod planner;
 mod prepare;
@@ -38,7 +40,8 @@ pub use audit::{AuditSettings, Census, Coverage, Finding, Inspected, Inspection,
 pub use clock::Clock;
 pub use error::{Error, Result};
 pub use guard::{GuardState, Trip};
+pub use periodic::Periodic;
 pub use primary::{Finished, HELD_LISTED, Mode, Primary, Sessions, Settings, Would};
 pub use session::{Endpoint, Target};
-pub use status::{HeldPath, ReplicaState, ReplicaStatus, TreeStatus, WatchStatus};
+pub use status::{HeldPath, ReplicaState, ReplicaStatus, TreeStatus, VerifyStatus, WatchStatus};
 pub use waiting::{WaitError, Waited};

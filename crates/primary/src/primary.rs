@@ -1,18 +1,21 @@
 //! Starts the parts of a primary, and ends them.
 
+use crate::audit::AuditSettings;
 use crate::clock::Clock;
 use crate::guard::{Guard, GuardState, LIMITS, Trip, decode_root, encode_root};
 use crate::keeper::{Keeper, background};
+use crate::periodic::{Auditor, Periodic, Verifier, Ways};
 use crate::planner::Planner;
 use crate::rescan::{Rescan, Rescans};
 use crate::session::{Endpoint, Gate, Session, Target, Until};
 use crate::signatures::Signatures;
-use crate::status::{HeldPath, Pulse, ReplicaStatus, TreeStatus, WatchStatus};
+use crate::status::{Pulse, ReplicaStatus, TreeStatus, VerifyStatus, WatchStatus};
 use crate::supervisor::Supervisor;
 use crate::waiting::{Barrier, WaitError, Waited, held_path};
 use crate::{Error, Result};
-use fulmar_model::{DeletePolicy, Durability, Filter, Id, QueueId, RelPath, RootId, Term, TreeId};
-use fulmar_store::{Catalog, Opened, Queue, set_aside};
+use fulmar_model::{DeletePolicy, Depth, Durability, Filter, Id, Profile, QueueId, RelPath, RootId, Term, TreeId};
+use fulmar_store::{Catalog, Opened, Queue, VerifiedRounds, set_aside};
+use fulmar_tree::audit::Scope;
 use fulmar_tree::{Lock, Tree, identify, lock_file};
 use fulmar_watch::Meter;
 use fulmar_wire::{Ancestor, Hello};
@@ -52,7 +55,11 @@ pub struct Settings {
     pub mode: Mode,
     /// The replicas.
     pub endpoints: Vec<Endpoint>,
-    /// What is not replicated.
+    /// Exclusions that belong to the kind of tree.
+    pub profile: Profile,
+    /// Further exclusions, in the syntax of gitignore.
+    pub patterns: Vec<Box<[u8]>>,
+    /// Both of them, understood: what is not replicated.
     pub filter: Filter,
     /// Whether a directory with foreign content may become a replica.
     pub adopt: bool,
@@ -68,10 +75,14 @@ pub struct Settings {
     pub fresh_queue: QueueId,
     /// The kernel's boot id.
     pub boot: Id,
+    /// Whether this process sees `trusted.*` attributes.
+    pub privileged: bool,
     /// Milliseconds since 1970.
     pub clock: Clock,
     /// How long a path that is being written waits without, and with, further writes.
     pub settle: (Duration, Duration),
+    /// How it verifies by itself while it follows.
+    pub periodic: Periodic,
 }
 
 /// What a dry run would do.
@@ -107,6 +118,9 @@ pub(crate) struct Parts {
     pub(crate) meter: Option<Arc<Meter>>,
     pub(crate) barrier: Barrier,
     pub(crate) clock: Clock,
+    periodic: Option<Periodic>,
+    /// How many verifications people have asked for that are under way; the periodic one gives way to them.
+    _asked: watch::Sender<u32>,
     end: CancellationToken,
     /// Kept: sessions would take its end for a restart.
     _restarts: watch::Sender<u64>,
@@ -209,7 +223,23 @@ impl Primary {
             let name = endpoint.name.clone();
             sessions.spawn(async move { Finished { name, error: session.run().await.err() } });
         }
+        let asked = watch::Sender::new(0);
+        if settings.mode == Mode::Follow {
+            let ways = Ways {
+                queue: queue.clone(),
+                planner: planner.clone(),
+                pulses: pulses.clone(),
+                last,
+                asked: asked.subscribe(),
+                clock: settings.clock,
+                end: end.clone(),
+            };
+            let auditor = Auditor(audit_settings(&settings));
+            tokio::spawn(Verifier::run(settings.periodic.clone(), auditor, ways));
+        }
         let parts = Parts {
+            periodic: Some(settings.periodic).filter(|_| settings.mode == Mode::Follow),
+            _asked: asked,
             source: settings.source,
             tree: settings.tree,
             endpoints: settings.endpoints,
@@ -284,7 +314,16 @@ impl Parts {
             overflows: coverage.overflows,
             limit_reached: coverage.limit_reached,
         });
+        let verify = match &self.periodic {
+            Some(periodic) => Some(VerifyStatus {
+                quick_every: periodic.quick,
+                deep_every: periodic.deep,
+                deep: self.queue.ask(|queue| queue.round(Depth::Deep)).await??,
+            }),
+            None => None,
+        };
         Ok(TreeStatus {
+            verify,
             source: self.source.clone(),
             tree: self.tree,
             guard,
@@ -310,14 +349,16 @@ impl Parts {
             listed: (pulse.listed, pulse.listing_ended),
             sockets: pulse.sockets,
             counts: (pulse.wanted, pulse.done, pulse.bytes),
+            verified: VerifiedRounds::default(),
         };
         let wanted = name.to_owned();
         let picture = move |queue: &mut Queue| -> fulmar_store::Result<_> {
             let rows = queue.replicas()?;
             // A replica that was not reached since the start is known by its name from before.
             let row = rows.into_iter().find(|row| pulse.replica.map_or(row.name == wanted, |id| id == row.id));
-            let Some(row) = row else { return Ok(None) };
-            let Some(cursor) = row.cursor else { return Ok(None) };
+            let Some(row) = row else { return Ok((None, VerifiedRounds::default())) };
+            let verified = queue.verified(row.id)?;
+            let Some(cursor) = row.cursor else { return Ok((None, verified)) };
             let backlog = queue.backlog(cursor)?;
             let count = queue.outstanding_count(row.id)?;
             let (mut held, mut oldest, mut after) = (Vec::new(), backlog.oldest_ms, None);
@@ -330,9 +371,10 @@ impl Parts {
                     break;
                 }
             }
-            Ok(Some((backlog.changes + count.total() - count.held, oldest, count, held)))
+            Ok((Some((backlog.changes + count.total() - count.held, oldest, count, held)), verified))
         };
-        let found: Option<(u64, Option<i64>, _, Vec<HeldPath>)> = self.queue.ask(picture).await??;
+        let (found, verified) = self.queue.ask(picture).await??;
+        status.verified = verified;
         if let Some((backlog, oldest, count, held)) = found {
             status.backlog = backlog;
             status.lag_ms = Some(oldest.map_or(0, |oldest| ((self.clock)() - oldest).max(0)));
@@ -379,6 +421,23 @@ impl State {
         while !queue.take(4096)?.is_empty() {}
         let guard = open_guard(settings, &tree, &mut queue)?;
         Ok(Self { tree, lock, queue, catalog, guard, resumable })
+    }
+}
+
+/// How this tree is audited.
+fn audit_settings(settings: &Settings) -> AuditSettings {
+    AuditSettings {
+        source: settings.source.clone(),
+        endpoints: settings.endpoints.clone(),
+        profile: settings.profile,
+        patterns: settings.patterns.clone(),
+        filter: settings.filter.clone(),
+        scope: Scope::default(),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        rate: None,
+        idle: false,
+        boot: settings.boot,
+        privileged: settings.privileged,
     }
 }
 

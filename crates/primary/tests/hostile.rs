@@ -2,8 +2,8 @@
 //! at the far end of a link in memory.
 
 use fulmar_link::{Lane, Link};
-use fulmar_model::{DeletePolicy, Durability, Filter, Id, QueueId, ReplicaId, TreeId};
-use fulmar_primary::{Endpoint, Error, Mode, Primary, Settings, Target};
+use fulmar_model::{DeletePolicy, Durability, Filter, Id, Profile, QueueId, ReplicaId, TreeId};
+use fulmar_primary::{Endpoint, Error, Mode, Periodic, Primary, Settings, Target};
 use fulmar_wire::{FromPrimary, FromReplica, Want, Welcome};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ async fn sync_with(play: fn(Link) -> Played) -> Option<Error> {
         state: directory.path().join("state"),
         mode: Mode::Sync,
         endpoints: vec![Endpoint { name: "played".to_owned(), target: Target::Here(Arc::new(serve)) }],
+        profile: Profile::Plain,
+        patterns: Vec::new(),
         filter: Filter::default(),
         adopt: false,
         durability: Durability::Batch,
@@ -43,8 +45,10 @@ async fn sync_with(play: fn(Link) -> Played) -> Option<Error> {
         tree: TreeId(Id([1; 16])),
         fresh_queue: QueueId(Id([2; 16])),
         boot: Id([3; 16]),
+        privileged: false,
         clock: || 0,
         settle: (Duration::ZERO, Duration::from_secs(5)),
+        periodic: Periodic { quick: None, deep: None, slice: Periodic::SLICE, rate: Periodic::RATE, random: 0 },
     };
     let (_primary, mut sessions) = Primary::start(settings, None).await.expect("it starts");
     let ended = tokio::time::timeout(Duration::from_secs(20), sessions.next()).await;

@@ -126,6 +126,13 @@ impl Inspection {
     }
 }
 
+/// Nobody waits for what is still read then.
+impl Drop for Inspection {
+    fn drop(&mut self) {
+        self.meter.stop();
+    }
+}
+
 fn begin(settings: &AuditSettings, tree: &Tree) -> Result<Begin> {
     let ancestors = tree.ancestors()?;
     Ok(Begin {
