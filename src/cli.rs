@@ -161,12 +161,28 @@ pub struct FollowArgs {
     /// How long a file that never stops changing waits at most
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration, hide_short_help = true)]
     pub settle_max: Duration,
+    /// How often replicas are compared with the source as far as stat data tell; never: not at all
+    ///
+    /// It finds what somebody else did on a replica, and what events have missed; that is repaired, and fulmar status says so. One
+    /// that takes more than a minute is not repeated before nine times as long has passed.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = every, hide_short_help = true)]
+    pub verify_quick_every: Every,
+    /// In which time every byte of source and replicas is compared once, such as 7d; never: not at all
+    ///
+    /// In small parts, spread over that time, at no more than 20 MB a second on each side unless the tree is so large that it takes
+    /// more. A restart goes on where it was.
+    #[arg(long, value_name = "TIME", default_value = "never", value_parser = every, hide_short_help = true)]
+    pub verify_deep_every: Every,
     /// Show progress though stderr is no terminal
     #[arg(long)]
     pub progress: bool,
     #[command(flatten)]
     pub shared: Shared,
 }
+
+/// How often something is done; `None`: never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Every(pub Option<Duration>);
 
 /// Source and replicas.
 #[derive(Debug, Args)]
@@ -389,6 +405,22 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
 }
 
+/// "1h", "7d", and "never" or "0".
+fn every(text: &str) -> Result<Every, String> {
+    let bad = || "expected a time such as 1h or 7d, or never".to_owned();
+    if text == "never" || text == "0" {
+        return Ok(Every(None));
+    }
+    let span: jiff::Span = text.parse().map_err(|_| bad())?;
+    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| bad())?;
+    let length = Duration::try_from(length).map_err(|_| "a time cannot be negative".to_owned())?;
+    match length {
+        Duration::ZERO => Ok(Every(None)),
+        short if short < Duration::from_secs(1) => Err("a second at least".to_owned()),
+        length => Ok(Every(Some(length))),
+    }
+}
+
 /// "500k", "10M", "1.5GiB": bytes a second, in powers of 1024.
 fn rate(text: &str) -> Result<NonZeroU64, String> {
     let bad = || "expected bytes a second such as 500k or 10M".to_owned();
@@ -483,5 +515,11 @@ mod tests {
         }
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
         assert!(duration("soon").is_err() && duration("-3s").is_err());
+        let hours = |hours: u64| Ok(Every(Some(Duration::from_secs(hours * 3600))));
+        assert_eq!([every("1h"), every("7d"), every("1d 12h"), every("2 weeks")], [1, 168, 36, 336].map(hours));
+        assert_eq!([every("never"), every("0"), every("0s")], [(); 3].map(|()| Ok(Every(None))));
+        for bad in ["", "often", "-1h", "10ms", "1 month", "5"] {
+            assert!(every(bad).is_err(), "{bad}: {:?}", every(bad));
+        }
     }
 }

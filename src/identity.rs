@@ -13,6 +13,14 @@ pub fn random() -> Id {
     Id(bytes)
 }
 
+/// 64 random bits.
+pub fn random_number() -> u64 {
+    let Id(bytes) = random();
+    let mut half = [0; 8];
+    half.copy_from_slice(&bytes[..8]);
+    u64::from_be_bytes(half)
+}
+
 /// Identity of the tree at a path of this machine. Derived, not stored: losing the state directory must not make the
 /// replicas strangers.
 pub fn tree(source: &Path) -> TreeId {

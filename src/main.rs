@@ -13,6 +13,7 @@ mod identity;
 mod render;
 mod report;
 mod state;
+mod verified;
 
 use clap::Parser;
 use std::process::ExitCode;

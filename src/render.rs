@@ -5,7 +5,9 @@
 use crate::cli::{Command, Shared};
 use crate::control::{Status, Tree};
 use crate::exit::{Failure, Result};
+use crate::identity::now_ms;
 use crate::state::{command, pasted};
+use crate::verified::words;
 use fulmar_primary::{Primary, ReplicaState};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Display;
@@ -136,6 +138,9 @@ fn table(out: &mut impl Write, tree: &Tree, shared: &Shared) -> std::io::Result<
                 "    and {} more (fulmar status --json lists the first hundred)",
                 replica.held - HELD_SHOWN as u64
             )?;
+        }
+        if let Some(words) = tree.verify.as_ref().and_then(|verify| words(verify, &replica.verified, now_ms())) {
+            writeln!(out, "    {words}")?;
         }
         if !replica.owners && replica.replica_id.is_some() {
             writeln!(out, "    owner and group are not kept: the replica does not run as root")?;

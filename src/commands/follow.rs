@@ -4,9 +4,10 @@ use crate::cli::FollowArgs;
 use crate::commands::replicas::{explain, settings};
 use crate::control;
 use crate::exit::{Exit, Failure, Result};
+use crate::identity::random_number;
 use crate::render::{Progress, say};
 use crate::state::{command, pasted, shown};
-use fulmar_primary::{Error, Mode, Primary};
+use fulmar_primary::{Error, Mode, Periodic, Primary};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// See the head of this file.
@@ -31,6 +32,8 @@ async fn follow(args: &FollowArgs) -> std::result::Result<Exit, Ended> {
     let mut settings =
         settings(&args.trees, &args.shared, Mode::Follow, (args.settle, args.settle_max)).map_err(lasting)?;
     settings.approve_removals = args.approve_removals;
+    let (quick, deep) = (args.verify_quick_every.0, args.verify_deep_every.0);
+    settings.periodic = Periodic { quick, deep, random: random_number(), ..settings.periodic };
     let socket = args.shared.control.clone().unwrap_or_else(|| settings.state.join("control.sock"));
     let source = shown(&settings.source);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| lasting(Failure::failed(error)))?;

@@ -6,7 +6,8 @@ use crate::state::pasted;
 use crate::{identity, state};
 use fulmar_link::{Invocation, Link, shell_quote};
 use fulmar_model::{Filter, QueueId, ReplicaId, escape};
-use fulmar_primary::{AuditSettings, Endpoint, Error, Mode, Settings, Target};
+use fulmar_primary::{AuditSettings, Endpoint, Error, Mode, Periodic, Settings, Target};
+use fulmar_tree::audit::Scope;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -51,6 +52,7 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
         privileged: rustix::process::geteuid().is_root(),
         clock: identity::now_ms,
         settle,
+        periodic: Periodic { quick: None, deep: None, slice: Periodic::SLICE, rate: Periodic::RATE, random: 0 },
     })
 }
 
@@ -60,6 +62,7 @@ pub fn audit_settings(trees: &Trees, audit: &AuditArgs) -> Result<AuditSettings>
     let (filter, places) = (filter(trees)?, places(trees)?);
     let boot = identity::boot();
     Ok(AuditSettings {
+        scope: Scope::default(),
         source,
         endpoints: endpoints(places, trees, boot),
         profile: trees.profile,

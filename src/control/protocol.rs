@@ -1,5 +1,6 @@
 //! What is asked and answered. Fields are added, never changed; `version` grows when an old client could misunderstand.
 
+use crate::control::verified::{Rounds, Verifying};
 use crate::state::shown;
 use fulmar_model::HeldReason;
 use fulmar_primary::{GuardState, HeldPath, ReplicaStatus, TreeStatus, Trip};
@@ -145,6 +146,9 @@ pub struct Tree {
     pub guard: Guard,
     /// Coverage of the source.
     pub watch: Option<Watch>,
+    /// How it is verified; null where it is not followed.
+    #[serde(default)]
+    pub verify: Option<Verifying>,
     /// Replicas.
     pub replicas: Vec<Replica>,
 }
@@ -206,6 +210,9 @@ pub struct Replica {
     /// Sockets of the source that the last comparison of the whole tree passed over.
     #[serde(default)]
     pub sockets: u64,
+    /// What the periodic verifier found.
+    #[serde(default)]
+    pub verified: Rounds,
     /// Operations acknowledged since it was reached.
     pub applied: u64,
     /// Bytes sent in batches since it was reached.
@@ -256,6 +263,7 @@ impl From<&ReplicaStatus> for Replica {
             owners: status.owners,
             listed: status.listed.0,
             sockets: status.sockets,
+            verified: Rounds::from(&status.verified),
             applied: status.counts.1,
             bytes: status.counts.2,
         }
@@ -290,6 +298,7 @@ impl From<&TreeStatus> for Tree {
                 overflows: watch.overflows,
                 limit_reached: watch.limit_reached,
             }),
+            verify: status.verify.as_ref().map(Verifying::from),
             replicas: status.replicas.iter().map(Replica::from).collect(),
         }
     }

@@ -173,6 +173,14 @@ impl RelPath {
         self.0.split(|b| *b == b'/').next() == Some(PRIVATE_DIRECTORY)
     }
 
+    /// The order in which a walk meets paths: each directory before what is in it, siblings by the bytes of their names. Not
+    /// the order of bytes, in which `a-` comes before `a/b`.
+    pub fn walk_cmp(&self, other: &Self) -> std::cmp::Ordering {
+        // No name has a zero byte, so a slash ends a name below every longer one.
+        let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+        self.0.iter().map(rank).cmp(other.0.iter().map(rank))
+    }
+
     /// The bytes, names joined by single slashes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -321,6 +329,15 @@ mod tests {
                 proptest::prop_assert_eq!(parsed.as_bytes(), &bytes[..]);
                 let joined = parsed.names().fold(RelPath::root(), |at, name| at.join(&name));
                 proptest::prop_assert_eq!(joined, parsed);
+            }
+        }
+
+        #[test]
+        fn a_walk_goes_by_names(one in "([ab/.-]|b/a)*", other in "([ab/.-]|b/a)*") {
+            let (one, other) = (RelPath::parse(one.as_bytes()), RelPath::parse(other.as_bytes()));
+            if let (Ok(one), Ok(other)) = (one, other) {
+                let names = |path: &RelPath| path.names().collect::<Vec<_>>();
+                proptest::prop_assert_eq!(one.walk_cmp(&other), names(&one).cmp(&names(&other)));
             }
         }
     }

@@ -7,7 +7,7 @@
 //! Beside the way: `rescan` (what events could not tell), `listing` (for a comparison), `guard` (a vanished source deletes
 //! nothing), `supervisor` (the watch on the source), `primary` (starts and ends it all), `status` and `waiting` (what people ask), `keeper` (a thread that owns).
 //! Apart from all of that: `audit` (both sides are read and compared, and nothing is changed); with it `verify` (the same beside a
-//! primary that runs, which may repair).
+//! primary that runs, which may repair) and `periodic` (that again and again).
 //!
 //! Owners: the queue has a thread, the catalog has a thread (the planner's), every session is a task with its own state.
 //! They talk by messages; nothing is shared under a lock.
@@ -21,6 +21,7 @@ mod guard;
 mod keeper;
 mod listing;
 mod patch;
+mod periodic;
 mod plan;
 mod planner;
 mod prepare;
@@ -42,8 +43,9 @@ pub use audit::{
 pub use clock::Clock;
 pub use error::{Error, Result};
 pub use guard::{GuardState, Trip};
+pub use periodic::Periodic;
 pub use primary::{Finished, HELD_LISTED, Mode, Primary, Sessions, Settings, Would};
 pub use session::{Endpoint, Target};
-pub use status::{HeldPath, ReplicaState, ReplicaStatus, TreeStatus, WatchStatus};
+pub use status::{HeldPath, ReplicaState, ReplicaStatus, TreeStatus, VerifyStatus, WatchStatus};
 pub use verify::{Told, Verification, Verified};
 pub use waiting::{WaitError, Waited};

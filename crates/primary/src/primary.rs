@@ -1,19 +1,21 @@
 //! Starts the parts of a primary, and ends them.
 
-use crate::audit::AuditSettings;
+use crate::audit::{AuditSettings, Insight};
 use crate::clock::Clock;
 use crate::guard::{Guard, GuardState, LIMITS, Trip, decode_root, encode_root};
 use crate::keeper::{Keeper, background};
+use crate::periodic::{Auditor, Periodic, Verifier, Ways};
 use crate::planner::Planner;
 use crate::rescan::{Rescan, Rescans};
 use crate::session::{Endpoint, Gate, Session, Target, Until};
 use crate::signatures::Signatures;
-use crate::status::{HeldPath, Pulse, ReplicaStatus, TreeStatus, WatchStatus};
+use crate::status::{Pulse, ReplicaStatus, TreeStatus, VerifyStatus, WatchStatus};
 use crate::supervisor::Supervisor;
 use crate::waiting::{Barrier, WaitError, Waited, held_path};
 use crate::{Error, Result};
-use fulmar_model::{DeletePolicy, Durability, Filter, Id, Profile, QueueId, RelPath, RootId, Term, TreeId};
-use fulmar_store::{Catalog, Opened, Queue, set_aside};
+use fulmar_model::{DeletePolicy, Depth, Durability, Filter, Id, Profile, QueueId, RelPath, RootId, Term, TreeId};
+use fulmar_store::{Catalog, Opened, Queue, VerifiedRounds, set_aside};
+use fulmar_tree::audit::Scope;
 use fulmar_tree::{Lock, Tree, identify, lock_file};
 use fulmar_watch::Meter;
 use fulmar_wire::{Ancestor, Hello};
@@ -82,6 +84,8 @@ pub struct Settings {
     pub clock: Clock,
     /// How long a path that is being written waits without, and with, further writes.
     pub settle: (Duration, Duration),
+    /// How it verifies by itself while it follows.
+    pub periodic: Periodic,
 }
 
 /// What a dry run would do.
@@ -119,10 +123,13 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     /// How an audit of this tree is made.
     pub(crate) audit: AuditSettings,
-    /// Where the catalog is.
-    pub(crate) catalog: PathBuf,
+    /// What a verification knows beside that, but for whom it is of.
+    pub(crate) insight: Insight,
     /// One verification at a time.
     pub(crate) verifying: Semaphore,
+    periodic: Option<Periodic>,
+    /// How many verifications people have asked for that are under way; the periodic one gives way to them.
+    pub(crate) asked: watch::Sender<u32>,
     pub(crate) end: CancellationToken,
     /// Kept: sessions would take its end for a restart.
     _restarts: watch::Sender<u64>,
@@ -225,10 +232,36 @@ impl Primary {
             let name = endpoint.name.clone();
             sessions.spawn(async move { Finished { name, error: session.run().await.err() } });
         }
+        let asked = watch::Sender::new(0);
+        let insight = Insight {
+            tree: settings.tree,
+            depth: Depth::Quick,
+            repair: false,
+            catalog: settings.state.join(CATALOG),
+            queue: queue.clone(),
+            planner: planner.clone(),
+            barrier: barrier.clone(),
+            clock: settings.clock,
+            replicas: Vec::new(),
+        };
+        if settings.mode == Mode::Follow {
+            let ways = Ways {
+                queue: queue.clone(),
+                planner: planner.clone(),
+                pulses: pulses.clone(),
+                asked: asked.subscribe(),
+                clock: settings.clock,
+                end: end.clone(),
+            };
+            let auditor = Auditor { settings: audit_settings(&settings), insight: insight.clone() };
+            tokio::spawn(Verifier::run(settings.periodic.clone(), auditor, ways));
+        }
         let parts = Parts {
             audit: audit_settings(&settings),
-            catalog: settings.state.join(CATALOG),
+            insight,
             verifying: Semaphore::new(1),
+            periodic: Some(settings.periodic).filter(|_| settings.mode == Mode::Follow),
+            asked,
             source: settings.source,
             tree: settings.tree,
             endpoints: settings.endpoints,
@@ -307,7 +340,16 @@ impl Parts {
             overflows: coverage.overflows,
             limit_reached: coverage.limit_reached,
         });
+        let verify = match &self.periodic {
+            Some(periodic) => Some(VerifyStatus {
+                quick_every: periodic.quick,
+                deep_every: periodic.deep,
+                deep: self.queue.ask(|queue| queue.round(Depth::Deep)).await??,
+            }),
+            None => None,
+        };
         Ok(TreeStatus {
+            verify,
             source: self.source.clone(),
             tree: self.tree,
             guard,
@@ -333,14 +375,16 @@ impl Parts {
             listed: (pulse.listed, pulse.listing_ended),
             sockets: pulse.sockets,
             counts: (pulse.wanted, pulse.done, pulse.bytes),
+            verified: VerifiedRounds::default(),
         };
         let wanted = name.to_owned();
         let picture = move |queue: &mut Queue| -> fulmar_store::Result<_> {
             let rows = queue.replicas()?;
             // A replica that was not reached since the start is known by its name from before.
             let row = rows.into_iter().find(|row| pulse.replica.map_or(row.name == wanted, |id| id == row.id));
-            let Some(row) = row else { return Ok(None) };
-            let Some(cursor) = row.cursor else { return Ok(None) };
+            let Some(row) = row else { return Ok((None, VerifiedRounds::default())) };
+            let verified = queue.verified(row.id)?;
+            let Some(cursor) = row.cursor else { return Ok((None, verified)) };
             let backlog = queue.backlog(cursor)?;
             let count = queue.outstanding_count(row.id)?;
             let (mut held, mut oldest, mut after) = (Vec::new(), backlog.oldest_ms, None);
@@ -353,9 +397,10 @@ impl Parts {
                     break;
                 }
             }
-            Ok(Some((backlog.changes + count.total() - count.held, oldest, count, held)))
+            Ok((Some((backlog.changes + count.total() - count.held, oldest, count, held)), verified))
         };
-        let found: Option<(u64, Option<i64>, _, Vec<HeldPath>)> = self.queue.ask(picture).await??;
+        let (found, verified) = self.queue.ask(picture).await??;
+        status.verified = verified;
         if let Some((backlog, oldest, count, held)) = found {
             status.backlog = backlog;
             status.lag_ms = Some(oldest.map_or(0, |oldest| ((self.clock)() - oldest).max(0)));
@@ -413,6 +458,7 @@ fn audit_settings(settings: &Settings) -> AuditSettings {
         profile: settings.profile,
         patterns: settings.patterns.clone(),
         filter: settings.filter.clone(),
+        scope: Scope::default(),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         rate: None,
         idle: false,

@@ -2,7 +2,9 @@
 
 use crate::guard::GuardState;
 use fulmar_model::{HeldReason, RelPath, ReplicaId, TreeId};
+use fulmar_store::{Round, VerifiedRounds};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where a replica stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -97,6 +99,8 @@ pub struct ReplicaStatus {
     pub sockets: u64,
     /// Paths it asked for, operations it acknowledged, bytes sent, in this visit.
     pub counts: (u64, u64, u64),
+    /// What the periodic verifier found of it.
+    pub verified: VerifiedRounds,
 }
 
 /// How much of the source inotify covers.
@@ -114,6 +118,17 @@ pub struct WatchStatus {
     pub limit_reached: bool,
 }
 
+/// How a follow verifies by itself.
+#[derive(Clone, Debug)]
+pub struct VerifyStatus {
+    /// How often quickly; `None`: never.
+    pub quick_every: Option<Duration>,
+    /// In which time deeply; `None`: never.
+    pub deep_every: Option<Duration>,
+    /// The deep round that is under way, or was the last.
+    pub deep: Option<Round>,
+}
+
 /// One tree.
 #[derive(Clone, Debug)]
 pub struct TreeStatus {
@@ -125,6 +140,8 @@ pub struct TreeStatus {
     pub guard: GuardState,
     /// Coverage, where the tree is watched.
     pub watch: Option<WatchStatus>,
+    /// How it is verified, where it is followed.
+    pub verify: Option<VerifyStatus>,
     /// Whether a scan is under way.
     pub scanning: bool,
     /// Its replicas, in the order given.

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use fulmar_model::Depth;
 use std::num::NonZeroU64;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How often it is told how far it is.
@@ -60,6 +60,7 @@ impl Primary {
     ) -> Result<Verified> {
         let parts = self.parts();
         let _only_one = parts.verifying.try_acquire().map_err(|_| Error::Verifying)?;
+        let _goes_first = Asking::begin(&parts.asked);
         if parts.planner.ask(|planner| planner.tree.is_none()).await? {
             return Err(Error::SourceGone);
         }
@@ -67,7 +68,7 @@ impl Primary {
         let (findings, mut found) = mpsc::channel(FINDINGS);
         let mut inspection = Inspection::begin(settings, Some(insight), findings).await?;
         let result = tokio::select! {
-            verdicts = watch(&mut inspection, &mut found, &told, parts) => verdicts,
+            verdicts = attend(&mut inspection, &mut found, &told, parts) => verdicts,
             () = stop.cancelled() => Err(Error::Stopped),
             () = parts.end.cancelled() => Err(Error::Stopped),
         };
@@ -76,8 +77,24 @@ impl Primary {
     }
 }
 
+/// Has the periodic verifier give way as long as it lives.
+struct Asking<'a>(&'a watch::Sender<u32>);
+
+impl<'a> Asking<'a> {
+    fn begin(asked: &'a watch::Sender<u32>) -> Self {
+        asked.send_modify(|count| *count += 1);
+        Self(asked)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
 /// Hands on what is found until all replicas are through.
-async fn watch(
+async fn attend(
     inspection: &mut Inspection,
     found: &mut mpsc::Receiver<(usize, Finding)>,
     told: &mpsc::Sender<Told>,
@@ -120,25 +137,20 @@ async fn watch(
 impl Parts {
     fn audit_settings(&self, wanted: &Verification) -> AuditSettings {
         let Verification { rate, idle, .. } = *wanted;
-        AuditSettings { endpoints: self.endpoints.clone(), rate, idle, ..self.audit.clone() }
+        AuditSettings { rate, idle, ..self.audit.clone() }
     }
 
     async fn insight(&self, wanted: &Verification) -> Result<Insight> {
         let rows = self.queue.ask(|queue| queue.replicas()).await??;
-        let replica = |(endpoint, pulse): (&crate::Endpoint, &tokio::sync::watch::Receiver<crate::status::Pulse>)| {
+        let replica = |(endpoint, pulse): (&crate::Endpoint, &watch::Receiver<crate::status::Pulse>)| {
             let known = || rows.iter().find(|row| row.name == endpoint.name).map(|row| row.id);
             pulse.borrow().replica.or_else(known)
         };
         Ok(Insight {
-            tree: self.tree,
             depth: wanted.depth,
             repair: wanted.repair,
-            catalog: self.catalog.clone(),
-            queue: self.queue.clone(),
-            planner: self.planner.clone(),
-            barrier: self.barrier.clone(),
-            clock: self.clock,
             replicas: self.endpoints.iter().zip(&self.pulses).map(replica).collect(),
+            ..self.insight.clone()
         })
     }
 }

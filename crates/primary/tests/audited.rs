@@ -4,6 +4,7 @@
 use fulmar_link::{Lane, Link};
 use fulmar_model::{Below, Entry, Filter, Found, Hash, Id, Name, Node, Profile, Tally, Timestamp, XattrDigest};
 use fulmar_primary::{AuditSettings, Endpoint, Error, Inspection, Target, Verdict};
+use fulmar_tree::audit::Scope;
 use fulmar_wire::{Answer, Begun, Digest, FromPrimary, FromReplica, Question};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ async fn audit_with(play: fn(Link) -> Played) -> Result<Verdict, Error> {
         profile: Profile::Plain,
         patterns: Vec::new(),
         filter: Filter::default(),
+        scope: Scope::default(),
         threads: 1,
         rate: None,
         idle: false,

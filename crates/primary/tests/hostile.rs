@@ -3,7 +3,7 @@
 
 use fulmar_link::{Lane, Link};
 use fulmar_model::{DeletePolicy, Durability, Filter, Id, Profile, QueueId, ReplicaId, TreeId};
-use fulmar_primary::{Endpoint, Error, Mode, Primary, Settings, Target};
+use fulmar_primary::{Endpoint, Error, Mode, Periodic, Primary, Settings, Target};
 use fulmar_wire::{FromPrimary, FromReplica, Want, Welcome};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,6 +48,7 @@ async fn sync_with(play: fn(Link) -> Played) -> Option<Error> {
         privileged: false,
         clock: || 0,
         settle: (Duration::ZERO, Duration::from_secs(5)),
+        periodic: Periodic { quick: None, deep: None, slice: Periodic::SLICE, rate: Periodic::RATE, random: 0 },
     };
     let (_primary, mut sessions) = Primary::start(settings, None).await.expect("it starts");
     let ended = tokio::time::timeout(Duration::from_secs(20), sessions.next()).await;

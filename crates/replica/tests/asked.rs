@@ -32,6 +32,11 @@ async fn hear(link: &mut Link) -> Option<FromReplica> {
 }
 
 fn begin() -> Question {
+    begin_with(None, None)
+}
+
+/// For a range of directories.
+fn begin_with(after: Option<&str>, upto: Option<&str>) -> Question {
     Question::Begin(Begin {
         boot: Id([3; 16]),
         ancestors: Vec::new(),
@@ -41,22 +46,30 @@ fn begin() -> Question {
         privileged: true,
         idle: false,
         rate: None,
+        after: after.map(path),
+        upto: upto.map(path),
         trust: None,
     })
 }
 
 /// A replica at `root` that has read everything.
 async fn audited(root: &Path) -> Link {
+    let mut near = begun(root, begin()).await;
+    let first = hear(&mut near).await;
+    assert!(matches!(&first, Some(FromReplica::Audit(Answer::Begun(begun))) if *begun.host == *b"far"), "{first:?}");
+    assert!(matches!(hear(&mut near).await, Some(FromReplica::Audit(Answer::Digest(_)))));
+    near
+}
+
+/// A replica at `root` that was told to begin.
+async fn begun(root: &Path, begin: Question) -> Link {
     let (mut near, far) = pair();
     let root = root.to_owned();
     tokio::spawn(async move {
         // The end of the link is how it ends.
         let _ = serve(root, far, OPTIONS).await;
     });
-    say(&mut near, begin()).await;
-    let begun = hear(&mut near).await;
-    assert!(matches!(&begun, Some(FromReplica::Audit(Answer::Begun(begun))) if *begun.host == *b"far"), "{begun:?}");
-    assert!(matches!(hear(&mut near).await, Some(FromReplica::Audit(Answer::Digest(_)))));
+    say(&mut near, begin).await;
     near
 }
 
@@ -140,5 +153,33 @@ async fn records_of_another_tree_are_not_asked_and_where_there_are_none_the_tree
         let digest = hear(&mut near).await;
         let Some(FromReplica::Audit(Answer::Digest(digest))) = digest else { panic!("{digest:?}") };
         assert_eq!(digest.read, Some(7), "nothing is recorded of the file");
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_ends_before_it_begins_is_refused_and_what_no_range_reaches_is_not_told() {
+    let root = tempfile::tempdir().expect("a directory");
+    for at in ["a", "b", "c"] {
+        std::fs::create_dir(root.path().join(at)).expect("a directory");
+        std::fs::write(root.path().join(at).join("file"), "1").expect("a file");
+    }
+    for (after, upto) in [("b", "a"), ("a", "a"), ("a-", "a/b")] {
+        let mut link = begun(root.path(), begin_with(Some(after), Some(upto))).await;
+        let last = hear(&mut link).await;
+        assert!(matches!(last, Some(FromReplica::Failed { .. })), "{after} to {upto}: {last:?}");
+    }
+    let mut link = begun(root.path(), begin_with(Some("a"), Some("b"))).await;
+    assert!(matches!(hear(&mut link).await, Some(FromReplica::Audit(Answer::Begun(_)))));
+    let digest = hear(&mut link).await;
+    let Some(FromReplica::Audit(Answer::Digest(digest))) = digest else { panic!("{digest:?}") };
+    assert_eq!((digest.below.tally.entries, digest.below.tally.files), (1, 1));
+    // Something behind `a` could be in it.
+    for (directory, told) in [("", vec!["a", "b"]), ("a", vec![]), ("b", vec!["file"]), ("c", vec![])] {
+        say(&mut link, Question::List { question: 5, directory: path(directory), part: (0, 1) }).await;
+        let answer = hear(&mut link).await;
+        let Some(FromReplica::Audit(Answer::Entries { entries, errno: None, .. })) = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(entries.iter().map(|found| found.name.to_string()).collect::<Vec<_>>(), told, "{directory}");
     }
 }

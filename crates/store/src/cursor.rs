@@ -9,6 +9,7 @@ use crate::column::{self, clamp};
 use crate::error::{Error, Result};
 use crate::outstanding::{self, Outstanding};
 use crate::queue::Queue;
+use crate::verified;
 use fulmar_model::{RelPath, ReplicaId, Seq};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -67,11 +68,12 @@ impl Queue {
         })
     }
 
-    /// Drops a replica, its outstanding work, and the rows only it still needed.
+    /// Drops a replica, its outstanding work, what came of verifying it, and the rows only it still needed.
     pub fn forget(&mut self, replica: ReplicaId) -> Result<()> {
         let head = self.head();
         self.write(|transaction| {
             outstanding::drop_all(transaction, replica)?;
+            verified::drop_all(transaction, replica)?;
             transaction.prepare_cached("DELETE FROM replicas WHERE replica = ?1")?.execute([&replica.0.0[..]])?;
             prune(transaction, head)
         })

@@ -81,7 +81,9 @@ impl Queue {
             // Positions would be given twice.
             return Err(column::bad(1, Type::Integer)).at(path);
         }
-        Ok(Self { connection, path: path.to_owned(), log, id: QueueId(id), head: Seq(0), last })
+        let queue = Self { connection, path: path.to_owned(), log, id: QueueId(id), head: Seq(0), last };
+        queue.check_rounds()?;
+        Ok(queue)
     }
 
     /// Which life of the queue this is.

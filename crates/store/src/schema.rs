@@ -27,6 +27,7 @@ pub(crate) struct Layout {
 }
 
 const QUEUE_1: &[Step] = &[Step::Script(include_str!("sql/queue_1.sql"))];
+const QUEUE_2: &[Step] = &[Step::Script(include_str!("sql/queue_2.sql"))];
 
 const NODES_1: Step = Step::Script(include_str!("sql/catalog_1.sql"));
 const CATALOG_1: &[Step] = &[NODES_1];
@@ -46,8 +47,12 @@ const REPLICA_2: &[Step] = &[
 ];
 
 /// queue.db; the id reads "FulQ".
-pub(crate) const QUEUE: Layout =
-    Layout { application_id: 0x4675_6c51, migrations: &[QUEUE_1], searched: Searched::Every, cache_kib: 8 * 1024 };
+pub(crate) const QUEUE: Layout = Layout {
+    application_id: 0x4675_6c51,
+    migrations: &[QUEUE_1, QUEUE_2],
+    searched: Searched::Every,
+    cache_kib: 8 * 1024,
+};
 
 /// catalog.db; the id reads "FulC".
 pub(crate) const CATALOG: Layout = Layout {

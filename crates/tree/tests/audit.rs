@@ -5,7 +5,7 @@ mod support;
 use fulmar_model::{
     Depth, Filter, Hash, Name, Node, Profile, Recall, Record, RelPath, Sighting, Standing, Stat, XattrDigest,
 };
-use fulmar_tree::audit::{Audited, Auditing, Looker, Meter, Records, audit};
+use fulmar_tree::audit::{Audited, Auditing, Looker, Meter, Records, Scope, audit};
 use fulmar_tree::{Clock, Part};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,6 +14,7 @@ use support::Fixture;
 fn how(threads: usize) -> Auditing {
     Auditing {
         filter: Filter::default(),
+        scope: Scope::default(),
         trusted: true,
         threads,
         rate: None,

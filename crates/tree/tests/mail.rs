@@ -3,13 +3,14 @@
 mod support;
 
 use fulmar_model::{Filter, Mailbox, Profile, Uids};
-use fulmar_tree::audit::{Auditing, Meter, mailboxes};
+use fulmar_tree::audit::{Auditing, Meter, Scope, mailboxes};
 use support::Fixture;
 
 fn all(fixture: &Fixture) -> Vec<Mailbox> {
     let filter = Filter::new(Profile::Maildir, []).expect("no patterns");
     let how = Auditing {
         filter,
+        scope: Scope::default(),
         trusted: true,
         threads: 2,
         rate: None,

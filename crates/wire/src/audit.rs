@@ -32,6 +32,10 @@ pub struct Begin {
     pub idle: bool,
     /// Bytes that are read a second.
     pub rate: Option<u64>,
+    /// Only directories behind this one, in the order of a walk ([`RelPath::walk_cmp`]).
+    pub after: Option<RelPath>,
+    /// Only directories up to and with this one.
+    pub upto: Option<RelPath>,
     /// Whether records are asked, and for what; `None`: only the tree itself counts.
     pub trust: Option<Trust>,
 }
@@ -183,7 +187,7 @@ pub enum Answer {
     },
 }
 
-record!(Begin { boot, ancestors, source, profile, patterns, privileged, idle, rate, trust });
+record!(Begin { boot, ancestors, source, profile, patterns, privileged, idle, rate, after, upto, trust });
 record!(Trust { tree, depth });
 record!(Begun { host, root, privileged, recalls });
 record!(Digest { entry, below, links, unread, mounts, read });

@@ -81,7 +81,9 @@ impl Visit {
                         self.unlisted(side, &path, errno).await?;
                     }
                 }
-                self.suspects.push(Suspect::lost(path));
+                if self.scope().tells(&path) {
+                    self.suspects.push(Suspect::lost(path));
+                }
                 Ok(())
             }
         }
@@ -111,6 +113,10 @@ impl Visit {
     }
 
     fn one(&mut self, directory: &RelPath, found: &Found) {
+        // One that only leads to the range is told with the directory it is in.
+        if !self.scope().has(directory) {
+            return;
+        }
         let tally = found.below.map(|below| below.tally);
         self.suspects.push(Suspect::one_sided(directory.join(&found.name), tally));
     }

@@ -10,7 +10,7 @@ use crate::session::{Endpoint, Target};
 use crate::{Error, Result};
 use fulmar_model::{Below, Depth, Filter, Id, Mailbox, Profile, RelPath, Side};
 use fulmar_tree::Tree;
-use fulmar_tree::audit::{Audited, Auditing, Meter, audit};
+use fulmar_tree::audit::{Audited, Auditing, Meter, Scope, audit};
 use fulmar_wire::{Ancestor, Answer, Begin, Digest, Question};
 use std::collections::HashSet;
 use std::num::NonZeroU64;
@@ -34,6 +34,8 @@ pub struct AuditSettings {
     pub patterns: Vec<Box<[u8]>>,
     /// Both of them, understood.
     pub filter: Filter,
+    /// How much of the tree.
+    pub scope: Scope,
     /// Threads that read the source.
     pub threads: usize,
     /// Bytes that are read a second, on each side.
@@ -155,6 +157,8 @@ fn begin(settings: &AuditSettings, insight: Option<&Insight>, tree: &Tree) -> Re
         idle: settings.idle,
         rate: settings.rate.map(NonZeroU64::get),
         trust: insight.map(Insight::trust),
+        after: settings.scope.after().cloned(),
+        upto: settings.scope.upto().cloned(),
     })
 }
 
@@ -173,10 +177,10 @@ impl Source {
     async fn read(&self, trusted: bool) -> Result<Arc<Audited>> {
         let [without, with] = &self.readings;
         let reading = if trusted { with } else { without };
-        let AuditSettings { filter, threads, rate, idle, .. } = self.settings.clone();
+        let AuditSettings { filter, scope, threads, rate, idle, .. } = self.settings.clone();
         let records = self.insight.as_ref().map(Insight::records);
         let depth = self.insight.as_ref().map_or(Depth::Deep, |insight| insight.depth);
-        let how = Auditing { filter, trusted, threads, rate, idle, records, depth };
+        let how = Auditing { filter, scope, trusted, threads, rate, idle, records, depth };
         let (tree, meter) = (self.tree.clone(), Arc::clone(&self.meter));
         let read = || async {
             let work = tokio::task::spawn_blocking(move || audit(&tree, &RelPath::root(), &how, &meter));
@@ -222,7 +226,9 @@ async fn inspect(source: Arc<Source>, target: Target, begin: Begin, teller: Tell
     let meter = Arc::clone(&source.meter);
     // Looking at every message takes as long as everything else that a quick look does.
     let quick = source.insight.as_ref().is_some_and(|insight| insight.depth == Depth::Quick);
-    let wanted = source.settings.profile == Profile::Maildir && !quick;
+    // And a mailbox is several directories, which may be in two slices.
+    let whole = source.settings.scope.is_whole();
+    let wanted = source.settings.profile == Profile::Maildir && whole && !quick;
     let mailboxes = wanted.then(|| Arc::clone(&source.mailboxes));
     let ledger = source.insight.as_ref().map(|insight| insight.of(teller.replica));
     let mut visit = Visit {
@@ -276,9 +282,14 @@ pub(super) struct Visit {
 }
 
 impl Visit {
+    /// How much of the tree is compared.
+    pub(super) fn scope(&self) -> &Scope {
+        &self.source.how().scope
+    }
+
     async fn compare_all(&mut self, theirs: Digest) -> Result<()> {
         self.tell_unread(theirs.unread).await?;
-        if *self.source.entry() != theirs.entry {
+        if self.scope().has(&RelPath::root()) && *self.source.entry() != theirs.entry {
             self.suspects.push(Suspect::both_sided(RelPath::root(), Read::IfTouched));
         }
         let ours = self.source.below();

@@ -155,7 +155,8 @@ impl Visit {
     pub(super) async fn unlisted(&mut self, side: Side, path: &RelPath, errno: i32) -> Result<()> {
         // ENOENT, ENXIO, ENOTDIR, ELOOP, ESTALE: it is gone, and a look says so.
         let gone = [2, 6, 20, 40, 116].contains(&errno);
-        if gone || !self.unread.insert((side, path.clone())) {
+        let told = self.scope().tells(path) || self.scope().has(path);
+        if gone || !told || !self.unread.insert((side, path.clone())) {
             return Ok(());
         }
         let coverage = match side {

@@ -1,9 +1,10 @@
 //! Claims about files that are not what they should be.
 
 use super::queue::suspect;
+use super::verified::{round, verified};
 use super::*;
 use crate::{Catalog, Error, Opened, Queue, Rebuilt, ReplicaStore, set_aside};
-use fulmar_model::Seq;
+use fulmar_model::{Depth, Seq};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -68,7 +69,7 @@ fn what_is_no_database_is_set_aside_and_begun_anew() {
 #[test]
 fn damage_further_in_is_reported_where_it_is_met_and_cured_by_setting_aside() {
     let (folder, at) = filled();
-    overwrite(&at, 16 * 8192, &noise(8 * 8192));
+    overwrite(&at, 20 * 8192, &noise(8 * 8192));
     let (mut queue, opened) = Queue::open(&at, queue_id(2)).expect("the first and the last pages are sound");
     assert_eq!(opened, Opened::Existing);
     let error = queue.take(9999).expect_err("the rows are not");
@@ -93,6 +94,26 @@ fn values_this_program_never_writes_are_damage() {
         queue.rewind();
         let error = queue.take(1).and_then(|_| queue.find(&path("a"))).expect_err(wreck);
         assert!(error.is_damage(), "{wreck}: {error:?}");
+    }
+}
+
+#[test]
+fn results_of_verifications_that_nobody_wrote_are_damage_when_opened() {
+    for wreck in [
+        "UPDATE rounds SET upto = x'2f'",
+        "UPDATE rounds SET entries = -1",
+        "UPDATE verified SET busy = -1",
+        "UPDATE differences SET aspect = 'taste' WHERE aspect = 'extra'",
+    ] {
+        let (_folder, at) = filled();
+        let mut queue = Queue::open(&at, queue_id(1)).expect("open").0;
+        queue.register(replica_id(1), "name").expect("register");
+        queue.note_round(Depth::Deep, &round(Some("a"), false), &[(replica_id(1), verified(5))]).expect("note");
+        drop(queue);
+        assert_eq!(Queue::open(&at, queue_id(2)).expect("open").1, Opened::Existing);
+        rusqlite::Connection::open(&at).and_then(|raw| raw.execute_batch(wreck)).expect(wreck);
+        let opened = Queue::open(&at, queue_id(2)).expect(wreck).1;
+        assert_eq!(opened, Opened::Rebuilt { reason: Rebuilt::Damaged }, "{wreck}");
     }
 }
 
@@ -161,7 +182,7 @@ fn a_newer_file_is_refused_and_left_untouched() {
     rusqlite::Connection::open(&at).and_then(|raw| raw.execute_batch("PRAGMA user_version = 99")).expect("raise");
     let content = fs::read(&at).expect("read");
     let Err(error) = Queue::open(&at, queue_id(2)) else { panic!("opened") };
-    assert!(matches!(error, Error::Newer { found: 99, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, Error::Newer { found: 99, known: 2, .. }), "{error:?}");
     assert!(!error.is_damage());
     assert_eq!(fs::read(&at).expect("read"), content);
     assert_eq!(names(folder.path()), ["queue.db"]);

@@ -4,9 +4,10 @@
 //! when it is released.
 
 use super::queue::suspect;
+use super::verified::{round, verified};
 use super::*;
 use crate::{Ack, Catalog, Intent, NewChange, Opened, Outstanding, Quarantined, Queue, ReplicaStore, Work};
-use fulmar_model::{HeldReason, LinkGroup, Scope, Seq};
+use fulmar_model::{Depth, HeldReason, LinkGroup, Scope, Seq};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,8 @@ fn fixtures(layout: u8) -> PathBuf {
 }
 
 /// The files of each layout; where one did not change, it is the one before.
-const FILES: [(u8, &[&str]); 2] = [(1, &["queue.db", "catalog.db", "replica.db"]), (2, &["catalog.db", "replica.db"])];
+const FILES: [(u8, &[&str]); 2] =
+    [(1, &["queue.db", "catalog.db", "replica.db"]), (2, &["queue.db", "catalog.db", "replica.db"])];
 
 /// A folder with the newest files of each kind up to `layout`.
 fn golden(layout: u8) -> tempfile::TempDir {
@@ -65,6 +67,7 @@ fn write(folder: &Path) {
     let ack = Ack { cursor: Some(Seq(1)), add: &add, ..Ack::default() };
     queue.acknowledge(replica_id(7), ack).expect("acknowledge");
     queue.meta_set("guard", b"\x01\x02").expect("set");
+    queue.note_round(Depth::Deep, &round(Some("d/e"), false), &[(replica_id(7), verified(5))]).expect("note");
     queue.checkpoint().expect("checkpoint");
 
     let (mut catalog, _) = Catalog::open(&folder.join("catalog.db")).expect("open");
@@ -93,6 +96,15 @@ fn expect_catalog(catalog: &Catalog) {
     assert_eq!(catalog.count().expect("count"), 5);
     let group = catalog.names_in_group(LinkGroup(1 << 63), 9).expect("names_in_group");
     assert_eq!(group, [(path("special"), special())]);
+}
+
+/// Layout 1 knew none.
+fn expect_rounds(folder: &Path, known: bool) {
+    let (queue, _) = Queue::open(&folder.join("queue.db"), queue_id(9)).expect("open");
+    let expected = known.then(|| round(Some("d/e"), false));
+    assert_eq!(queue.round(Depth::Deep).expect("round"), expected);
+    let rounds = queue.verified(replica_id(7)).expect("verified");
+    assert_eq!((rounds.under_way, rounds.quick, rounds.deep), (known.then(|| verified(5)), None, None));
 }
 
 fn expect(folder: &Path) {
@@ -126,6 +138,7 @@ fn what_is_written_today_reads_back_after_reopening() {
     let folder = tempfile::tempdir().expect("temporary directory");
     write(folder.path());
     expect(folder.path());
+    expect_rounds(folder.path(), true);
     if std::env::var_os("FULMAR_WRITE_FIXTURES").is_some() {
         let fresh = tempfile::tempdir().expect("temporary directory");
         write(fresh.path());
@@ -143,9 +156,10 @@ fn golden_files_of_layout_1_say_what_they_said() {
     assert_eq!(layout_of(&folder.path().join("catalog.db")), 1, "the fixture is what it says");
     expect(folder.path());
     let layouts = ["queue.db", "catalog.db", "replica.db"].map(|name| layout_of(&folder.path().join(name)));
-    assert_eq!(layouts, [1, 2, 2]);
+    assert_eq!(layouts, [2, 2, 2]);
     // From here on they are like any other.
     expect(folder.path());
+    expect_rounds(folder.path(), false);
 }
 
 #[test]
@@ -153,4 +167,5 @@ fn golden_files_of_layout_2_say_what_they_said() {
     let folder = golden(2);
     assert_eq!(layout_of(&folder.path().join("catalog.db")), 2, "the fixture is what it says");
     expect(folder.path());
+    expect_rounds(folder.path(), true);
 }

@@ -1,5 +1,6 @@
 //! What came of reading a tree, and listings of the directories in it that turn out to differ.
 
+use super::ON_THE_WAY;
 use super::content::Eye;
 use super::describe::{Described, Hinted, Read};
 use super::engine::audit;
@@ -75,7 +76,8 @@ impl Audited {
     }
 
     /// What is in a directory now. Files that were not touched since they were hashed are not read again; of a directory
-    /// that is not remembered, everything below is.
+    /// that is not remembered, everything below is. Of one that is not in the range only the directories are told that lead
+    /// there, as if their metadata were the same on both sides.
     pub fn list(&self, path: &RelPath, part: Part, meter: &Meter) -> Result<Vec<Found>> {
         let dir = self.tree.dir(path)?;
         let mut eye = Eye::new(&self.how, meter);
@@ -111,6 +113,13 @@ impl Audited {
             return Ok(None);
         };
         let Described { stat, mut entry, .. } = described;
+        let scope = &self.how.scope;
+        if !scope.has(dir.path()) {
+            if stat.kind != Kind::Directory {
+                return Ok(None);
+            }
+            entry = ON_THE_WAY;
+        }
         if let Node::File { hash, .. } = &mut entry.node {
             *hash = match hashes.of(name, &stat) {
                 Some(known) => Some(known),
@@ -123,7 +132,7 @@ impl Audited {
                 },
             };
         }
-        let enters = stat.kind == Kind::Directory && stat.device == self.tree.device();
+        let enters = stat.kind == Kind::Directory && stat.device == self.tree.device() && scope.reaches(&dir.at(name));
         let below = if enters { self.below_of(&dir.at(name), eye.meter)? } else { None };
         Ok(Some(Found { name: name.clone(), entry, below }))
     }

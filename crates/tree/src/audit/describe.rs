@@ -117,11 +117,11 @@ impl Eye<'_> {
         Ok(Described { stat, entry, xattrs, steady: stat.same_version(&before), unread: None })
     }
 
-    /// The names that take part and that `chosen` accepts, sorted. A socket is none; what the directory does not tell is
+    /// The names that take part in the range and that `chosen` accepts, sorted. A socket is none; what the directory does not tell is
     /// found out.
     pub(super) fn names(&self, dir: &Dir, chosen: impl Fn(&[u8]) -> bool) -> Result<Vec<Hinted>, crate::Error> {
         let mut names = Vec::new();
-        self.each(dir, |bytes, hint| {
+        self.each_in_scope(dir, |bytes, hint| {
             if chosen(bytes) {
                 names.push(Hinted { name: dir.usable(bytes)?, hint });
             }
@@ -130,8 +130,24 @@ impl Eye<'_> {
         Ok(in_order(names))
     }
 
+    /// Every name that takes part and, in a directory that is not in the range, leads there.
+    pub(super) fn each_in_scope(
+        &self,
+        dir: &Dir,
+        mut visit: impl FnMut(&[u8], FileType) -> Result<(), crate::Error>,
+    ) -> Result<(), crate::Error> {
+        let scope = &self.how.scope;
+        if scope.has(dir.path()) {
+            return self.each(dir, visit);
+        }
+        self.each(dir, |bytes, hint| match scope.reaches(&dir.at(&dir.usable(bytes)?)) {
+            true => visit(bytes, hint),
+            false => Ok(()),
+        })
+    }
+
     /// Every name that takes part.
-    pub(super) fn each(
+    fn each(
         &self,
         dir: &Dir,
         mut visit: impl FnMut(&[u8], FileType) -> Result<(), crate::Error>,

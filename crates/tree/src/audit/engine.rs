@@ -4,7 +4,9 @@
 //! directories (as in a [`Fingerprint`], the link group 0), then for each directory in order of names the hash of its name and
 //! entry (a fingerprint of one) and the digest of what is in it. A directory of more than [`crate::NAMES_PER_PART`] names that
 //! take part comes in parts, one after the other with all below it. What cannot be read, and what is not entered, counts as a
-//! hash of zeros. Part of the protocol (docs/protocol.md), as both sides must come to the same.
+//! hash of zeros. Of a directory that only leads to the range ([`Scope`]) only the directories count that lead there, too, as if
+//! their metadata were the same; one in the range that holds a directory the range does not reach has it among its other
+//! entries. Part of the protocol (docs/protocol.md), as both sides must come to the same.
 //!
 //! One thread owns what is under way; the others own a buffer each and get tasks by messages. The directory found last is
 //! opened first, so that what waits is bounded by the names on the way down.
@@ -13,9 +15,10 @@ use super::audited::{Audited, Counts};
 use super::content::Eye;
 use super::kept::{Kept, Known};
 use super::links::Gathering;
+use super::scope::Scope;
 use super::settings::{Auditing, Meter};
 use super::worker::{Fragment, Number, Task, Told, Worker};
-use super::{UNKNOWN, UNREAD_MAX};
+use super::{ON_THE_WAY, UNKNOWN, UNREAD_MAX};
 use crate::hash::hash_bytes;
 use crate::{Error, Fingerprint, Part, Result, Tree};
 use fulmar_model::{Below, Entry, Hash, Name, RelPath, Tally, Unread};
@@ -41,7 +44,7 @@ pub fn audit(tree: &Tree, start: &RelPath, how: &Auditing, meter: &Meter) -> Res
             workers.push(sender);
         }
         drop(telling);
-        Engine::new(start.clone(), workers, told).run()
+        Engine::new(start.clone(), how.scope.clone(), workers, told).run()
     })
     .map(|(below, entry, gathered)| gathered.finish(tree, how, entry, below))
 }
@@ -94,6 +97,7 @@ impl Gathered {
 }
 
 struct Engine {
+    scope: Scope,
     workers: Vec<SyncSender<Vec<Task>>>,
     idle: Vec<usize>,
     told: Receiver<Told>,
@@ -105,10 +109,10 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(start: RelPath, workers: Vec<SyncSender<Vec<Task>>>, told: Receiver<Told>) -> Self {
+    fn new(start: RelPath, scope: Scope, workers: Vec<SyncSender<Vec<Task>>>, told: Receiver<Told>) -> Self {
         let idle = (0..workers.len()).collect();
         let (stack, pending, gathered) = (Vec::new(), HashMap::new(), Gathered::default());
-        let mut engine = Self { workers, idle, told, stack, pending, next: 0, gathered, root: None };
+        let mut engine = Self { scope, workers, idle, told, stack, pending, next: 0, gathered, root: None };
         engine.begin(start, None);
         engine
     }
@@ -170,13 +174,15 @@ impl Engine {
                 }
             }
             Told::Closed { number, entry, unread, mount } => {
-                self.gathered.counts.mounts += u64::from(mount);
-                let start = self.pending.get(&number).is_some_and(|pending| pending.parent.is_none());
+                let pending = self.pending.get(&number);
+                let start = pending.is_some_and(|pending| pending.parent.is_none());
+                let told = pending.is_some_and(|pending| self.scope.has(&pending.path));
+                self.gathered.counts.mounts += u64::from(mount && told);
                 if start {
                     let errno = unread.map_or(Errno::NOENT, |unread| Errno::from_raw_os_error(unread.errno));
                     return Err(Error::OpenDirectory { path: RelPath::root(), source: errno });
                 }
-                self.note_unread(unread);
+                self.note_unread(unread.filter(|_| told));
                 self.close(number, entry, None);
             }
             Told::Rest { number, names, from } => {
@@ -202,7 +208,9 @@ impl Engine {
     fn done(&mut self, number: Number, fragment: Fragment) {
         let Fragment { from, print, directories, tally, links, known, unread, rotten } = fragment;
         self.gathered.links.add(links);
-        self.note_unread(unread);
+        if self.pending.get(&number).is_some_and(|pending| self.scope.has(&pending.path)) {
+            self.note_unread(unread);
+        }
         let room = UNREAD_MAX.saturating_sub(self.gathered.rotten.len());
         self.gathered.rotten.extend(rotten.into_iter().take(room));
         let Some(pending) = self.pending.get_mut(&number) else { return };
@@ -245,8 +253,10 @@ impl Engine {
         let Some(above) = self.pending.get_mut(&parent) else { return };
         above.waiting -= 1;
         if let (Some(entry), Some((_, name))) = (entry, path.split()) {
-            above.tally.entries += 1;
+            let told = self.scope.has(&above.path);
+            above.tally.entries += u64::from(told);
             above.tally.add(below.map(|below| below.tally).unwrap_or_default());
+            let entry = if told { entry } else { ON_THE_WAY };
             above.children.push((place, child(&name, &entry, below.map(|below| below.digest))));
         }
         self.settle(parent);

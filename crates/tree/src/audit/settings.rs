@@ -1,5 +1,6 @@
 //! How a tree is audited, and how far that is.
 
+use super::scope::Scope;
 use fulmar_model::{Depth, Filter, Recall};
 use rustix::time::{ClockId, clock_gettime};
 use std::num::NonZeroU64;
@@ -15,6 +16,8 @@ const NAP: Duration = Duration::from_millis(200);
 pub struct Auditing {
     /// What takes no part.
     pub filter: Filter,
+    /// How much of the tree.
+    pub scope: Scope,
     /// Whether `trusted.*` attributes count: both sides must be privileged to see them.
     pub trusted: bool,
     /// Threads that read, at least one.

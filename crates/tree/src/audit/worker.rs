@@ -6,7 +6,7 @@ use super::kept::Known;
 use super::standing::standing;
 use super::{UNKNOWN, settings};
 use crate::{Clock, Dir, Error, Fingerprint, NAMES_PER_PART, Part, Tree};
-use fulmar_model::{Entry, Kind, Node, PATH_BYTES_MAX, Record, RelPath, Standing, Tally, Timestamp, Unread};
+use fulmar_model::{Entry, Kind, Name, Node, PATH_BYTES_MAX, Record, RelPath, Standing, Tally, Timestamp, Unread};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::sync::mpsc::{Receiver, Sender};
@@ -57,7 +57,7 @@ pub(super) struct Fragment {
     pub(super) from: usize,
     pub(super) print: Fingerprint,
     /// Directories, in order.
-    pub(super) directories: Vec<fulmar_model::Name>,
+    pub(super) directories: Vec<Name>,
     pub(super) tally: Tally,
     pub(super) links: Vec<(u64, RelPath)>,
     pub(super) known: Vec<Known>,
@@ -149,7 +149,7 @@ impl Worker<'_> {
     /// The names of the first part, which part that is, and how many take part in all.
     fn list(&self, dir: &Dir) -> Result<(Vec<Hinted>, Part, u64), Error> {
         let (mut names, mut count, mut longest) = (Vec::new(), 0u64, 0);
-        self.eye.each(dir, |name, hint| {
+        self.eye.each_in_scope(dir, |name, hint| {
             (count, longest) = (count + 1, longest.max(name.len()));
             match count <= NAMES_PER_PART {
                 true => names.push(Hinted { name: dir.usable(name)?, hint }),
@@ -191,6 +191,11 @@ impl Worker<'_> {
             self.tell(Told::Rest { number, names: rest, from: from + CHUNK_NAMES })?;
         }
         let (began, mut fragment) = (Clock::coarse_now(), Fragment { from, ..Fragment::default() });
+        if !self.eye.how.scope.has(dir.path()) {
+            let leading = names.into_iter().filter(|hinted| hinted.hint == FileType::Directory);
+            fragment.directories.extend(leading.map(|hinted| hinted.name));
+            return self.tell(Told::Done { number, fragment });
+        }
         let few = names.len() <= FEW_NAMES;
         let files: Vec<_> = names.iter().map(|hinted| &hinted.name).collect();
         let mut records = self.eye.recall(dir.path(), &files).into_iter();
@@ -212,8 +217,14 @@ impl Worker<'_> {
         self.tell(Told::Done { number, fragment })
     }
 
+    /// Whether a directory is gone through.
+    fn enters(&self, dir: &Dir, name: &Name) -> bool {
+        let scope = &self.eye.how.scope;
+        scope.is_whole() || scope.reaches(&dir.at(name))
+    }
+
     fn name(&mut self, dir: &Dir, hinted: &Hinted, record: Option<&Record>, began: Timestamp, fragment: &mut Fragment) {
-        if hinted.hint == FileType::Directory {
+        if hinted.hint == FileType::Directory && self.enters(dir, &hinted.name) {
             fragment.directories.push(hinted.name.clone());
             return;
         }
@@ -229,7 +240,9 @@ impl Worker<'_> {
         match described {
             Ok(None) => {}
             // It took the place of something else since the names were read.
-            Ok(Some(found)) if found.stat.kind == Kind::Directory => fragment.directories.push(hinted.name.clone()),
+            Ok(Some(found)) if found.stat.kind == Kind::Directory && self.enters(dir, &hinted.name) => {
+                fragment.directories.push(hinted.name.clone());
+            }
             Ok(Some(found)) => {
                 if let Some(errno) = found.unread {
                     fragment.unread.push(Unread { path: dir.at(&hinted.name), errno: errno.raw_os_error() });
@@ -258,7 +271,7 @@ impl Fragment {
     fn add(&mut self, dir: &Dir, hinted: &Hinted, found: Described, settled: bool) {
         let Described { stat, mut entry, steady, .. } = found;
         self.tally.entries += 1;
-        if stat.links > 1 {
+        if stat.links > 1 && stat.kind != Kind::Directory {
             self.links.push((stat.inode, dir.at(&hinted.name)));
         }
         if let Node::File { size, hash } = &mut entry.node {

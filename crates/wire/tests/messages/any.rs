@@ -183,10 +183,22 @@ fn question() -> impl Strategy<Value = Question> {
     let depth = prop_oneof![Just(Depth::Quick), Just(Depth::Deep)];
     let trust = (any::<[u8; 16]>(), depth).prop_map(|(tree, depth)| Trust { tree: TreeId(Id(tree)), depth });
     prop_oneof![
-        (begin, option::of(any::<u64>()), option::of(trust)).prop_map(
-            |((boot, source, profile, patterns, (privileged, idle)), rate, trust)| {
-                let (boot, ancestors) = (Id(boot), vec![Ancestor { device: Device::default(), inode: 7 }]);
-                Question::Begin(Begin { boot, ancestors, source, profile, patterns, privileged, idle, rate, trust })
+        (begin, (option::of(any::<u64>()), option::of(path()), option::of(path()), option::of(trust))).prop_map(
+            |(begin, more)| {
+                let ((boot, source, profile, patterns, (privileged, idle)), (rate, after, upto, trust)) = (begin, more);
+                Question::Begin(Begin {
+                    boot: Id(boot),
+                    ancestors: vec![Ancestor { device: Device::default(), inode: 7 }],
+                    source,
+                    profile,
+                    patterns,
+                    privileged,
+                    idle,
+                    rate,
+                    after,
+                    upto,
+                    trust,
+                })
             }
         ),
         (any::<u32>(), path(), any::<(u32, u32)>()).prop_map(|(question, directory, part)| Question::List {

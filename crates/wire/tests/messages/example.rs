@@ -142,10 +142,12 @@ fn questions() -> [(&'static str, Question); 9] {
         privileged: true,
         idle: true,
         rate: Some(10 << 20),
+        after: Some(path("a/b")),
+        upto: Some(path(b"b/\xff")),
         trust: None,
     };
     let trust = Some(Trust { tree: hello().tree, depth: Depth::Quick });
-    let trusting = Begin { trust, rate: None, ..begin.clone() };
+    let trusting = Begin { trust, rate: None, after: None, upto: None, ..begin.clone() };
     [
         ("audit-begin", Question::Begin(begin)),
         ("audit-begin-trust", Question::Begin(trusting)),
