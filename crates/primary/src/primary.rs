@@ -450,11 +450,11 @@ impl State {
     }
 }
 
-/// With the endpoints of each audit still to come.
+/// How this tree is audited.
 fn audit_settings(settings: &Settings) -> AuditSettings {
     AuditSettings {
         source: settings.source.clone(),
-        endpoints: Vec::new(),
+        endpoints: settings.endpoints.clone(),
         profile: settings.profile,
         patterns: settings.patterns.clone(),
         filter: settings.filter.clone(),
