@@ -57,6 +57,8 @@ pub enum Command {
     /// Replication goes on meanwhile. What stat data and a record of either side vouch for is not read, unless --deep is given.
     /// For each difference it is told whose doing it is: docs/audit.md explains the words.
     Verify(VerifyArgs),
+    /// Tell what is known of one path, and why it is (not) on each replica
+    Explain(ExplainArgs),
 }
 
 /// `fulmar sync`.
@@ -327,6 +329,19 @@ pub struct WaitArgs {
 pub struct ApproveArgs {
     /// The source; may be left out where only one is followed
     pub tree: Option<PathBuf>,
+    #[command(flatten)]
+    pub shared: Shared,
+}
+
+/// `fulmar explain`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES, after_long_help = EXIT_CODES_LONG)]
+pub struct ExplainArgs {
+    /// A file or directory in a source that is followed; it may be gone
+    pub path: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub shared: Shared,
 }

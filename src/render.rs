@@ -28,6 +28,7 @@ pub fn start_log(options: &Command) {
         Command::Serve(args) => &args.shared,
         Command::Status(args) => &args.shared,
         Command::Wait(args) => &args.shared,
+        Command::Explain(args) => &args.shared,
         Command::Approve(args) => &args.shared,
         Command::Verify(args) => &args.shared,
     };
@@ -150,7 +151,7 @@ fn table(out: &mut impl Write, tree: &Tree, shared: &Shared) -> std::io::Result<
 }
 
 /// A duration in one unit.
-fn lag(ms: i64) -> String {
+pub fn lag(ms: i64) -> String {
     match ms {
         ..1_000 => format!("{ms} ms"),
         1_000..120_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),

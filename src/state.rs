@@ -132,6 +132,21 @@ pub fn control(shared: &Shared, tree: Option<&Path>, command: &str) -> Result<Pa
     }
 }
 
+/// The control socket of the tree that a path is in.
+pub fn control_of(shared: &Shared, path: &Path, command: &str) -> Result<PathBuf> {
+    let base = base(shared)?;
+    let trees = running(&base)?;
+    // Of sources inside one another the innermost.
+    let found =
+        trees.iter().filter(|(source, _)| path.starts_with(source)).max_by_key(|(source, _)| source.as_os_str().len());
+    match found {
+        Some((_, socket)) => Ok(socket.clone()),
+        None if trees.is_empty() => the_only_one(shared, &base, command),
+        None => Err(Failure::usage(format!("{} is in no source that is followed", shown(path)))
+            .hint(format!("list what is followed: {}", self::command(shared, "status")))),
+    }
+}
+
 fn the_only_one(shared: &Shared, base: &Path, command: &str) -> Result<PathBuf> {
     let running = running(base)?;
     match &running[..] {

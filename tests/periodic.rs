@@ -43,7 +43,8 @@ fn what_somebody_did_on_a_replica_is_found_and_mended_and_kept_in_the_quarantine
         return;
     }
     let cluster = cluster();
-    let follow = cluster.follow(&["--verify-quick-every", "2s"]);
+    // Longer than it takes until what is young is certain and repaired: the result stands for a while.
+    let follow = cluster.follow(&["--verify-quick-every", "15s"]);
     cluster.assert_in_sync(1);
     let replica = cluster.replica(0);
     meddle(&replica);

@@ -2,6 +2,7 @@
 
 mod approve;
 mod audit;
+mod explain;
 mod follow;
 mod replicas;
 mod serve;
@@ -23,6 +24,7 @@ pub fn run(command: Command) -> Result {
         Command::Serve(args) => on_runtime(serve::run(args)),
         Command::Status(args) => status::run(&args),
         Command::Wait(args) => wait::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Approve(args) => approve::run(&args),
         Command::Verify(args) => on_runtime(verify::run(args)),
     }

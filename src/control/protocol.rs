@@ -1,5 +1,6 @@
 //! What is asked and answered. Fields are added, never changed; `version` grows when an old client could misunderstand.
 
+use crate::control::explain::Explain;
 use crate::control::verified::{Rounds, Verifying};
 use crate::state::shown;
 use fulmar_model::HeldReason;
@@ -33,6 +34,11 @@ pub enum Command {
     },
     /// Let held removals go ahead.
     Approve,
+    /// What is known of a path.
+    Explain {
+        /// Absolute, escaped.
+        path: String,
+    },
     /// Compare the source with its replicas.
     Verify(Verify),
 }
@@ -99,6 +105,8 @@ pub enum Answer {
         /// The last line of docs/audit.md.
         summary: serde_json::Value,
     },
+    /// To `explain`.
+    Explained(Box<Explain>),
     /// It cannot be answered.
     Error {
         /// Why.

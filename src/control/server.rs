@@ -1,5 +1,6 @@
 //! Answers on the control socket of a running `follow`. Mode 0600: whoever may speak here may see names of files.
 
+use crate::control::explain;
 use crate::control::protocol::{Answer, Command, Held, Request, Status, Tree, VERSION};
 use crate::control::verify;
 use crate::exit::{Failure, Result};
@@ -14,7 +15,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 
 /// The longest request.
-const REQUEST_BYTES_MAX: u64 = 4096;
+const REQUEST_BYTES_MAX: u64 = 128 << 10;
 /// The longest wait that is granted.
 const PATIENCE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -131,6 +132,10 @@ async fn answer(command: Command, primary: &Primary) -> Answer {
             Ok(status) => Answer::Status(Status { version: VERSION, trees: vec![Tree::from(&status)] }),
             Err(error) => Answer::Error { message: error.to_string() },
         },
+        Command::Explain { path } => match explain::answer(&path, primary).await {
+            Ok(explain) => Answer::Explained(Box::new(explain)),
+            Err(message) => Answer::Error { message },
+        },
         Command::Approve => match primary.approve().await {
             Ok(removals) => Answer::Approved { removals },
             Err(error) => Answer::Error { message: error.to_string() },
@@ -161,15 +166,16 @@ mod tests {
     #[tokio::test]
     async fn a_line_is_given_whole_or_not_at_all() {
         let whole = |text: &str| Line::Whole(text.as_bytes().to_vec());
-        let longest = "x".repeat(4095) + "\n";
+        let most = REQUEST_BYTES_MAX as usize;
+        let longest = "x".repeat(most - 1) + "\n";
         let table = [
             ("", vec![]),
             ("short\n\nlast", vec![whole("short\n"), whole("\n"), whole("last")]),
             (&longest.repeat(2), vec![whole(&longest), whole(&longest)]),
             (&format!("x{longest}short\n"), vec![Line::TooLong, whole("short\n")]),
-            (&format!("{}short\n", "x".repeat(3 * 4096) + "\n"), vec![Line::TooLong, whole("short\n")]),
-            (&"x".repeat(4096), vec![Line::TooLong]),
-            (&"x".repeat(10_000), vec![Line::TooLong]),
+            (&format!("{}short\n", "x".repeat(3 * most) + "\n"), vec![Line::TooLong, whole("short\n")]),
+            (&"x".repeat(most), vec![Line::TooLong]),
+            (&"x".repeat(3 * most + 5), vec![Line::TooLong]),
         ];
         for (said, expected) in table {
             let (mut from, mut lines) = (said.as_bytes(), Vec::new());

@@ -13,6 +13,7 @@ mod value;
 pub use gather::Gathered;
 pub use parse::{Reported, finding, reported};
 pub use progress::{Bars, Picture, Progress};
+pub use value::{text as value_text, time_text};
 
 use crate::render::bytes;
 use fulmar_model::{Blame, Depth};
@@ -82,7 +83,7 @@ pub fn began() -> String {
 }
 
 /// "1 difference", "2 differences".
-fn counted(count: u64, what: &str) -> String {
+pub fn counted(count: u64, what: &str) -> String {
     match what {
         _ if count == 1 => format!("{count} {what}"),
         _ if what.ends_with('x') => format!("{count} {what}es"),

@@ -17,6 +17,7 @@ mod capture;
 mod chunks;
 mod clock;
 mod error;
+mod explain;
 mod guard;
 mod keeper;
 mod listing;
@@ -42,6 +43,8 @@ pub use audit::{
 };
 pub use clock::Clock;
 pub use error::{Error, Result};
+pub use explain::{Explained, Explanation};
+pub use fulmar_store::{Pending, Work};
 pub use guard::{GuardState, Trip};
 pub use periodic::Periodic;
 pub use primary::{Finished, HELD_LISTED, Mode, Primary, Sessions, Settings, Would};

@@ -141,16 +141,6 @@ impl Parts {
     }
 
     async fn insight(&self, wanted: &Verification) -> Result<Insight> {
-        let rows = self.queue.ask(|queue| queue.replicas()).await??;
-        let replica = |(endpoint, pulse): (&crate::Endpoint, &watch::Receiver<crate::status::Pulse>)| {
-            let known = || rows.iter().find(|row| row.name == endpoint.name).map(|row| row.id);
-            pulse.borrow().replica.or_else(known)
-        };
-        Ok(Insight {
-            depth: wanted.depth,
-            repair: wanted.repair,
-            replicas: self.endpoints.iter().zip(&self.pulses).map(replica).collect(),
-            ..self.insight.clone()
-        })
+        Ok(Insight { depth: wanted.depth, repair: wanted.repair, replicas: self.who().await?, ..self.insight.clone() })
     }
 }

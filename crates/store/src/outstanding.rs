@@ -232,16 +232,20 @@ impl Queue {
                 return Ok(Some(Pending::Queued));
             }
         }
-        let own = self.read(|connection| {
+        match self.left_at(replica, path)? {
+            Some(row) => Ok(Some(Pending::Left(row.work))),
+            None => Ok(self.any_covering(replica, path, reach)?.then_some(Pending::Queued)),
+        }
+    }
+
+    /// What is left to be done at this very path.
+    pub fn left_at(&self, replica: ReplicaId, path: &RelPath) -> Result<Option<Outstanding>> {
+        self.read(|connection| {
             connection
                 .prepare_cached(&format!("SELECT {COLUMNS} FROM outstanding WHERE replica = ?1 AND path = ?2"))?
                 .query_row(params![&replica.0.0[..], path.as_bytes()], outstanding)
                 .optional()
-        })?;
-        match own {
-            Some(row) => Ok(Some(Pending::Left(row.work))),
-            None => Ok(self.any_covering(replica, path, reach)?.then_some(Pending::Queued)),
-        }
+        })
     }
 
     fn any_ahead_in(&self, cursor: Seq, directory: &RelPath) -> Result<bool> {

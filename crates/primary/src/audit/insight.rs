@@ -33,7 +33,7 @@ impl Insight {
     }
 
     /// The source's records.
-    pub(super) fn records(&self) -> Records {
+    pub(crate) fn records(&self) -> Records {
         let path = self.catalog.clone();
         Records::new(move || match CatalogReader::open_catalog(&path) {
             Ok(reader) => Some(Box::new(reader) as Box<dyn Recall>),

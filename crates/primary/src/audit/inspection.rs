@@ -145,7 +145,7 @@ impl Drop for Inspection {
     }
 }
 
-fn begin(settings: &AuditSettings, insight: Option<&Insight>, tree: &Tree) -> Result<Begin> {
+pub(super) fn begin(settings: &AuditSettings, insight: Option<&Insight>, tree: &Tree) -> Result<Begin> {
     let ancestors = tree.ancestors()?;
     Ok(Begin {
         boot: settings.boot,

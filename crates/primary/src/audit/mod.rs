@@ -4,11 +4,12 @@
 //! Reading order: this file (who takes part), `inspection` (one replica, from the greeting to the verdict), `far` (asking
 //! it), `descent` (directories whose digests differ are listed), `suspects` (what seems to differ is looked at again until it is
 //! certain), `groups` (which names are one file), `mail` (mailboxes), `verdict` (what came of it); beside a primary `insight` (what that
-//! knows), `blaming`, `repair`.
+//! knows), `blaming`, `repair`; `glance` (one path).
 
 mod blaming;
 mod descent;
 mod far;
+mod glance;
 mod groups;
 mod insight;
 mod inspection;
@@ -17,6 +18,7 @@ mod repair;
 mod suspects;
 mod verdict;
 
+pub(crate) use glance::glance;
 pub(crate) use insight::Insight;
 pub use inspection::{AuditSettings, Inspected, Inspection, Pulse};
 pub use verdict::{Census, Coverage, Finding, Outcome, Verdict, Why};

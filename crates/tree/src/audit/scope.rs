@@ -9,7 +9,7 @@
 //!
 //! The ends need not exist. Which names are one file is compared among the names in the range.
 
-use fulmar_model::RelPath;
+use fulmar_model::{Name, PRIVATE_DIRECTORY, RelPath};
 use std::cmp::Ordering;
 
 /// Which directories take part.
@@ -25,6 +25,13 @@ impl Scope {
     pub fn between(after: Option<RelPath>, upto: Option<RelPath>) -> Option<Self> {
         let turned = after.as_ref().zip(upto.as_ref()).is_some_and(|(after, upto)| after.walk_cmp(upto).is_ge());
         (!turned).then_some(Self { after, upto })
+    }
+
+    /// No directory at all: what is private never takes part.
+    pub fn nothing() -> Self {
+        let private = RelPath::parse(PRIVATE_DIRECTORY).ok();
+        let within = private.as_ref().zip(Name::parse(b"-").ok()).map(|(private, name)| private.join(&name));
+        Self { after: private, upto: within }
     }
 
     /// Behind which directory it begins.
