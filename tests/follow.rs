@@ -566,9 +566,14 @@ fn the_control_socket_answers_what_it_cannot_understand_and_goes_on() {
     };
     let status = br#"{"version":1,"command":"status"}"#;
     let padded = |bytes: usize| [status, b" ".repeat(bytes - status.len() - 1).as_slice(), b"\n"].concat();
-    assert_eq!(ask(&padded(4096)), "status: ");
-    for bytes in [4097, 4096 + status.len() + 1, 100_000] {
-        assert_eq!(ask(&padded(bytes)), "error: a request has at most 4096 bytes with its line break", "{bytes}");
+    let most = 131_072;
+    assert_eq!(ask(&padded(most)), "status: ");
+    for bytes in [most + 1, most + status.len() + 1, 10 * most] {
+        assert_eq!(
+            ask(&padded(bytes)),
+            format!("error: a request has at most {most} bytes with its line break"),
+            "{bytes}"
+        );
     }
     for request in [b"\xff\xfe\n".as_slice(), b"{}\n", b"{\"version\":1,\"command\":\"sing\"}\n"] {
         let answer = ask(request);
