@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use fulmar_testkit::{Cluster, Dovecot, Imap, Mailbox, Random, Running, fresh_seed, need, oracle};
+use fulmar_testkit::{Cluster, Dovecot, Imap, LoopMount, Mailbox, Random, Running, fresh_seed, need, oracle};
 
 const USERS: &[&str] = &["ann", "bob", "cem"];
 
@@ -219,4 +219,26 @@ fn a_restart_looks_into_mail_folders_that_changed_and_into_no_others() {
     // Other exclusions let nothing be taken for granted.
     session(&["--exclude", "*.bak"]);
     assert_eq!(mode(&unchanged), 0o604);
+}
+
+/// A mailbox may be called `new`, where mailboxes are directories in directories.
+#[test]
+fn a_restart_looks_into_a_mail_folder_that_holds_directories_whatever_its_number_of_links() {
+    let Some(mut mount) = LoopMount::new(32 << 20) else { return };
+    let source = mount.path().join("source");
+    fs::create_dir_all(source.join("new/inner")).unwrap();
+    fs::write(source.join("new/inner/dovecot-uidlist"), "3 V1 N1\n").unwrap();
+    mount.hide_links("source/new");
+    let cluster = Cluster::new(env!("CARGO_BIN_EXE_fulmar")).with_source(source.clone());
+    let session = || {
+        let follow = follow(&cluster);
+        cluster.settle();
+        follow.stop();
+    };
+    (0..3).for_each(|_| session());
+    fs::write(source.join("new/inner/dovecot-uidlist"), "3 V1 N2\n").unwrap();
+    session();
+    assert_eq!(fs::read(cluster.replica(0).join("new/inner/dovecot-uidlist")).unwrap(), b"3 V1 N2\n");
+    // Before what it is on.
+    drop(cluster);
 }

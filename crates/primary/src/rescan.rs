@@ -164,10 +164,12 @@ impl Scanner<'_> {
         match step {
             Step::Listing(Listing { path, stat, part, entries }) => {
                 let found = self.changed.len() + self.missing.len();
+                // What is in a directory in there would not show in its names. The number of links does not tell on every file system.
+                let flat = entries.iter().all(|(_, stat)| stat.kind != Kind::Directory);
                 self.compare(walk, &path, part, entries)?;
                 let as_recorded = found == self.changed.len() + self.missing.len();
                 if self.rescan.filter.is_mail(&path) {
-                    self.note_mail(path, stat, part, as_recorded)?;
+                    self.note_mail(path, stat, part, flat && as_recorded)?;
                 }
                 self.write(false)
             }
@@ -209,17 +211,16 @@ impl Scanner<'_> {
         pass(&mut rows, None)
     }
 
-    /// A part of a directory of mail has been looked through; `stat`: as it was before.
-    fn note_mail(&mut self, path: RelPath, stat: Stat, part: Part, as_recorded: bool) -> Result<()> {
+    /// A part of a directory of mail has been looked through; `stat`: as it was before, `whole`: nothing there needs another look.
+    fn note_mail(&mut self, path: RelPath, stat: Stat, part: Part, whole: bool) -> Result<()> {
         if part.index() == 0 {
             let record = self.catalog.get(&path)?;
             let as_recorded = record.is_some_and(|record| record.proves(&stat) && record.hash != Some(self.rules));
-            // What is in a directory in there would not show in its names.
-            self.mail = (as_recorded && stat.links <= 2).then_some((path, stat));
+            self.mail = as_recorded.then_some((path, stat));
         } else if self.mail.as_ref().is_some_and(|(first, was)| *first != path || !was.same_version(&stat)) {
             self.mail = None;
         }
-        self.mail = self.mail.take().filter(|_| as_recorded);
+        self.mail = self.mail.take().filter(|_| whole);
         if part.next().is_none() {
             self.whole.extend(self.mail.take());
         }

@@ -11,7 +11,7 @@ use crate::{Error, Result, audit};
 use fulmar_link::{Lane, Link, Sender};
 use fulmar_model::{Id, ReplicaId};
 use fulmar_tree::{Lock, Ownership, Tree};
-use fulmar_wire::{FromPrimary, FromReplica, Hello, Operation, Question, Welcome};
+use fulmar_wire::{DOUBTS_MAX, FromPrimary, FromReplica, Hello, Operation, Question, Welcome};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -228,6 +228,9 @@ impl Crew {
                 FromPrimary::Ping => {
                     link.sender.send(Lane::Urgent, FromReplica::Pong.encode()?).await?;
                     true
+                }
+                FromPrimary::Doubt { paths } if paths.len() > DOUBTS_MAX => {
+                    return Err(Error::Protocol("a doubt of too much"));
                 }
                 FromPrimary::Doubt { paths } => {
                     let jobs = self.jobs.clone();

@@ -7,7 +7,7 @@ use fulmar_model::{
 };
 use fulmar_replica::{Options, serve};
 use fulmar_store::{Intent, ReplicaStore};
-use fulmar_wire::{Content, FromPrimary, FromReplica, Hello, Operation};
+use fulmar_wire::{Content, DOUBTS_MAX, FromPrimary, FromReplica, Hello, Operation};
 use std::path::Path;
 use tokio::task::JoinHandle;
 
@@ -213,4 +213,19 @@ async fn a_link_to_what_is_still_in_another_group_asks_for_content() {
     };
     assert_eq!(inode("b"), inode("c"));
     assert_ne!(inode("a"), inode("b"));
+}
+
+#[tokio::test]
+async fn no_more_is_doubted_at_once_than_was_agreed_on() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (mut link, replica) = visit(&folder.path().join("replica")).await;
+    let doubt = |count| FromPrimary::Doubt { paths: vec![path("file"); count] };
+    say(&mut link, doubt(DOUBTS_MAX)).await;
+    say(&mut link, FromPrimary::Ping).await;
+    assert!(matches!(hear(&mut link).await, FromReplica::Pong));
+    say(&mut link, doubt(DOUBTS_MAX + 1)).await;
+    say(&mut link, FromPrimary::Ping).await;
+    assert!(matches!(hear(&mut link).await, FromReplica::Failed { .. }));
+    drop(link);
+    replica.await.expect("it does not panic");
 }

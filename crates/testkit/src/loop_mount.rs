@@ -87,6 +87,17 @@ impl LoopMount {
         assert_eq!(u64::try_from(seconds), Ok(now - 3600), "{request}");
     }
 
+    /// Has a directory, by its path below the mount point, say that it has one link, however many directories are in it: as all do on
+    /// btrfs and in an overlay, and here those with more than 65 000. Nobody may use the file system meanwhile.
+    pub fn hide_links(&mut self, below: &str) {
+        self.unmount();
+        let request = format!("set_inode_field /{below} links_count 1");
+        expect_success(Command::new("debugfs").args(["-w", "-R", &request]).arg(self.image()));
+        self.mount();
+        let links = std::os::unix::fs::MetadataExt::nlink(&self.path().join(below).metadata().expect("a directory"));
+        assert_eq!(links, 1, "{request}");
+    }
+
     fn image(&self) -> PathBuf {
         self.directory.path().join("image")
     }

@@ -129,6 +129,8 @@ impl<'a> Visit<'a> {
             pulse.state = ReplicaState::Live;
             (pulse.listed, pulse.listing_ended, pulse.wanted, pulse.done, pulse.bytes) = (0, false, 0, 0, 0);
         });
+        // Who waits for a replica that lacks nothing hears nothing else.
+        session.progress.send_modify(|count| *count += 1);
         let mut visit = Self {
             session,
             tree,
