@@ -63,7 +63,7 @@ const MAILDIR: &[(&str, Only)] = &[
 impl Filter {
     /// The profile's exclusions first, then the user's patterns, which may take some of them back.
     pub fn new<'a>(profile: Profile, patterns: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, FilterError> {
-        let (mut rules, mut text) = (Vec::new(), Vec::new());
+        let (mut rules, mut text) = (Vec::new(), vec![u8::from(profile == Profile::Maildir)]);
         let mut note = |pattern: &[u8]| {
             text.extend_from_slice(&(pattern.len() as u64).to_le_bytes());
             text.extend_from_slice(pattern);
@@ -81,7 +81,7 @@ impl Filter {
         Ok(Self { rules, profile, text })
     }
 
-    /// Equal for filters that were made of the same patterns.
+    /// Equal for filters that exclude the same and know the same of what they do not.
     pub fn as_bytes(&self) -> &[u8] {
         &self.text
     }

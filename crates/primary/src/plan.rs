@@ -25,10 +25,10 @@ use crate::prepare::{Content, Found, is_rotten, read};
 use crate::step::{Action, Step};
 use crate::{Error, Result};
 use fulmar_model::{
-    Entry, Filter, Hash, HeldReason, Kind, LinkGroup, Name, Node, Record, RelPath, ReplicaId, Stat, Xattrs,
+    Entry, Filter, Hash, HeldReason, Kind, LinkGroup, Name, Node, Record, RelPath, ReplicaId, Stat, Timestamp, Xattrs,
 };
 use fulmar_store::Catalog;
-use fulmar_tree::{Dir, Handles, Tree, digest};
+use fulmar_tree::{Clock, Dir, Handles, Tree, digest};
 use fulmar_wire::{Content as Carried, FromPrimary, Operation, XATTR_BYTES_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -108,6 +108,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) guard: &'a mut Guard,
     pub(crate) now_ms: i64,
     pub(crate) mood: Mood,
+    /// Before anything was looked at, by the clock that file systems stamp changes with.
+    began: Timestamp,
     steps: Vec<(Class, Step)>,
     /// Directories whose times may differ; true: an operation moves them.
     touched: BTreeMap<RelPath, bool>,
@@ -160,6 +162,7 @@ impl<'a> Plan<'a> {
             guard,
             now_ms,
             mood,
+            began: Clock::coarse_now(),
             steps: Vec::new(),
             touched: BTreeMap::new(),
             renamed: BTreeSet::new(),

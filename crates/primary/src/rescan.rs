@@ -7,13 +7,12 @@
 //! and the next one passes over those that have not changed since: see [`fulmar_model::Record::was_found_whole`].
 
 use crate::capture::advance;
-use crate::clock::Clock;
 use crate::keeper::Keeper;
 use crate::planner::Planner;
 use crate::{Error, Result};
-use fulmar_model::{Filter, Hash, Kind, Name, RelPath, Scope, Seq, Stat};
+use fulmar_model::{Filter, Hash, Kind, Name, RelPath, Scope, Seq, Stat, Timestamp};
 use fulmar_store::{CatalogReader, NewChange, Queue, Rows};
-use fulmar_tree::{Listing, Part, Step, Walk, hash_bytes, walk_together};
+use fulmar_tree::{Clock, Listing, Part, Step, Tree, Walk, hash_bytes, walk_together};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -72,7 +71,7 @@ pub(crate) struct Rescan {
     pub(crate) requests: mpsc::UnboundedReceiver<RelPath>,
     pub(crate) rescans: Rescans,
     pub(crate) last: watch::Sender<Seq>,
-    pub(crate) clock: Clock,
+    pub(crate) clock: crate::Clock,
 }
 
 impl Rescan {
@@ -100,7 +99,7 @@ impl Rescan {
     fn scan(&self, subtree: &RelPath) -> Result<()> {
         // Gone: the guard's business, not a reason to queue removals.
         let Some(tree) = self.planner.ask_blocking(|planner| planner.tree.clone())? else { return Ok(()) };
-        let mut first = self.scanner()?;
+        let mut first = self.scanner(&tree)?;
         match tree.stat(subtree) {
             Err(error) => {
                 tracing::warn!(%subtree, %error, "cannot be looked at; what was shipped of it stays as it is");
@@ -124,7 +123,7 @@ impl Rescan {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         let mut scanners = vec![first];
         for _ in 1..if subtree.is_root() { threads } else { 1 } {
-            scanners.push(self.scanner()?);
+            scanners.push(self.scanner(&tree)?);
         }
         let filter = self.filter.clone();
         let enter = move |path: &RelPath, _: &Stat| !filter.excludes_here(path, true);
@@ -137,17 +136,21 @@ impl Rescan {
         scanners.iter_mut().try_for_each(|scanner| scanner.write(true))
     }
 
-    fn scanner(&self) -> Result<Scanner<'_>> {
+    fn scanner(&self, tree: &Tree) -> Result<Scanner<'_>> {
         let catalog = self.planner.ask_blocking(|planner| planner.catalog.reader())??;
         let rules = hash_bytes(self.filter.as_bytes());
         let (changed, missing, whole) = Default::default();
-        Ok(Scanner { rescan: self, catalog, rules, changed, missing, whole, mail: None })
+        let (tree, began) = (tree.clone(), Clock::coarse_now());
+        Ok(Scanner { rescan: self, tree, began, catalog, rules, changed, missing, whole, mail: None })
     }
 }
 
 /// What one thread has of a scan: a read-only view of the catalog, and what it found.
 struct Scanner<'a> {
     rescan: &'a Rescan,
+    tree: Tree,
+    /// Before anything was looked at, by the clock that file systems stamp changes with.
+    began: Timestamp,
     catalog: CatalogReader,
     /// What it goes by.
     rules: Hash,
@@ -216,7 +219,9 @@ impl Scanner<'_> {
         if part.index() == 0 {
             let record = self.catalog.get(&path)?;
             let as_recorded = record.is_some_and(|record| record.proves(&stat) && record.hash != Some(self.rules));
-            self.mail = as_recorded.then_some((path, stat));
+            // Another name may come within the tick of the clock in which the names were read.
+            let settled = self.tree.is_settled(&stat, self.began);
+            self.mail = (as_recorded && settled).then_some((path, stat));
         } else if self.mail.as_ref().is_some_and(|(first, was)| *first != path || !was.same_version(&stat)) {
             self.mail = None;
         }

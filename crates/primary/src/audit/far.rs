@@ -112,7 +112,7 @@ impl Far {
         let mut all = Vec::new();
         loop {
             match self.answer().await? {
-                Answer::Names { bucket, more, names } if bucket == wanted => {
+                Answer::Names { bucket, more, names } if bucket == wanted && !(more && names.is_empty()) => {
                     all.extend(names);
                     all.truncate(max);
                     if !more {

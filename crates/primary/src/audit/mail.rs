@@ -19,6 +19,8 @@ type Sides = [Option<Mailbox>; 2];
 
 /// Mailboxes of a replica that are gone through; nobody has so many.
 const MAILBOXES_MAX: u64 = 10_000_000;
+/// Mailboxes in which something seems to be wrong that are looked at again; of more nothing is said but their number.
+const SUSPECTS_MAX: usize = 20_000;
 
 /// One in which something seems to be wrong, and since when it looks so.
 struct Suspect {
@@ -68,13 +70,19 @@ impl Visit {
             census.count += 1;
             let path = sides.iter().flatten().next().map(|mailbox| mailbox.path.clone());
             if let Some(path) = path.filter(|_| !wrong(&sides).is_empty()) {
-                suspects.insert(path, Suspect { sides, since });
+                match suspects.len() < SUSPECTS_MAX {
+                    true => drop(suspects.insert(path, Suspect { sides, since })),
+                    false => census.busy += 1,
+                }
             }
             census.count <= MAILBOXES_MAX
         };
         self.far.ask(Question::Mailboxes { paths: Vec::new() }).await?;
         loop {
             let (page, more) = self.far.mailboxes().await?;
+            if more && page.is_empty() {
+                return Err(Error::Protocol("a page of nothing"));
+            }
             for theirs in page {
                 if last.as_ref().is_some_and(|last| *last >= theirs.path) {
                     return Err(Error::Protocol("mailboxes out of order"));
@@ -135,6 +143,9 @@ impl Visit {
         let mut theirs = BTreeMap::new();
         loop {
             let (page, more) = self.far.mailboxes().await?;
+            if more && page.is_empty() {
+                return Err(Error::Protocol("a page of nothing"));
+            }
             theirs.extend(page.into_iter().map(|mailbox| (mailbox.path.clone(), mailbox)));
             if theirs.len() > paths.len() {
                 return Err(Error::Protocol("mailboxes that were not asked for"));

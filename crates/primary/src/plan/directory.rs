@@ -4,7 +4,7 @@ use super::{Class, FOR_ONE, NAMES_MAX, Plan};
 use crate::Result;
 use crate::step::{Action, Step};
 use fulmar_model::{Entry, HeldReason, Kind, LinkGroup, Record, RelPath, Stat, Xattrs};
-use fulmar_tree::{Clock, digest};
+use fulmar_tree::digest;
 use fulmar_wire::{Content as Carried, Operation};
 
 impl Plan<'_> {
@@ -74,7 +74,7 @@ impl Plan<'_> {
         xattrs: &Xattrs,
         mark: Option<LinkGroup>,
     ) -> Result<()> {
-        let settled = self.tree.is_settled(&stat, Clock::coarse_now());
+        let settled = self.tree.is_settled(&stat, self.began);
         self.record(path, Record { stat, xattrs: digest(xattrs), hash: None, group: mark, settled })
     }
 

@@ -3,7 +3,7 @@
 use super::{Have, NAMES_MAX, Plan};
 use crate::Result;
 use fulmar_model::{Entry, Hash, Kind, Record, RelPath, Stat, Xattrs};
-use fulmar_tree::{Clock, digest};
+use fulmar_tree::digest;
 use fulmar_wire::Operation;
 
 /// Up to this size a content that stat data cannot vouch for is hashed again, on this machine, before a shortcut relies on
@@ -90,7 +90,7 @@ impl Plan<'_> {
 
     pub(super) fn metadata(&mut self, path: RelPath, stat: Stat, hash: Hash) -> Result<()> {
         let xattrs = self.xattrs(&path, stat.kind);
-        let settled = self.tree.is_settled(&stat, Clock::coarse_now());
+        let settled = self.tree.is_settled(&stat, self.began);
         let record = Record { stat, xattrs: digest(&xattrs), hash: Some(hash), group: None, settled };
         if stat.links > 1 {
             // On a replica too they are one inode, and follow.
@@ -131,7 +131,7 @@ impl Plan<'_> {
         let Some(hash) = known.hash else { return Ok(()) };
         self.catalog.rename(&from, to)?;
         let xattrs = self.xattrs(to, stat.kind);
-        let settled = self.tree.is_settled(stat, Clock::coarse_now());
+        let settled = self.tree.is_settled(stat, self.began);
         self.record(to, Record { stat: *stat, xattrs: digest(&xattrs), hash: Some(hash), group: None, settled })?;
         self.renamed.insert(from.clone());
         self.touch_parent(&from);

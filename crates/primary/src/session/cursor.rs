@@ -19,7 +19,10 @@ impl Visit<'_> {
 
     /// Writes down work that no batch leaves over.
     pub(super) async fn leave(&mut self, row: Outstanding) -> Result<()> {
-        self.acknowledge(None, vec![row], Settled::default()).await
+        self.acknowledge(None, vec![row], Settled::default()).await?;
+        // Who waits for it need not wait any longer where it is held.
+        self.session.progress.send_modify(|count| *count += 1);
+        Ok(())
     }
 
     /// Moves the cursor, and writes down what is left over and what is settled.

@@ -14,8 +14,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A list of more bytes is not read: a million messages take a tenth of it.
-const UIDLIST_BYTES_MAX: usize = 512 << 20;
+/// A list of more bytes is not understood: a million messages take half of it. Each thread may hold one.
+const UIDLIST_BYTES_MAX: usize = 128 << 20;
 /// Pauses before a mailbox in which something is wrong is looked at again, as long as it does not hold still.
 const PAUSES_MS: [u64; 3] = [50, 200, 800];
 
@@ -38,8 +38,9 @@ pub fn mailboxes(tree: &Tree, how: &Auditing, meter: &Meter) -> Result<Vec<Mailb
         if entries.iter().any(is_mailbox) {
             let own = entries.iter().filter(|(name, _)| matches!(name.as_bytes(), b"cur" | b"new" | b"tmp"));
             own.for_each(|(name, _)| walk.skip(name));
-            // As above.
-            found.extend(tree.dir(&path).and_then(|dir| mailbox(&dir, &path, meter)));
+            // As above; and nothing can be said of it.
+            let unsteady = |_| empty(path.clone());
+            found.push(tree.dir(&path).and_then(|dir| mailbox(&dir, &path, meter)).unwrap_or_else(unsteady));
         }
         Ok(())
     };
@@ -53,7 +54,23 @@ pub fn mailbox_at(tree: &Tree, path: &RelPath, meter: &Meter) -> Option<Mailbox>
     let dir = tree.dir(path).ok()?;
     let cur = dir.stat(&Name::parse(b"cur").ok()?).ok()?;
     cur.filter(|cur| cur.kind == Kind::Directory)?;
-    mailbox(&dir, path, meter).ok()
+    Some(mailbox(&dir, path, meter).unwrap_or_else(|_| empty(path.clone())))
+}
+
+/// Before anything was looked at.
+fn empty(path: RelPath) -> Mailbox {
+    Mailbox {
+        path,
+        uids: None,
+        messages: 0,
+        listed: 0,
+        absent: Vec::new(),
+        absent_count: 0,
+        cut: Vec::new(),
+        cut_count: 0,
+        steady: false,
+        age_ms: 0,
+    }
 }
 
 /// One that holds still, or as it was at the last look.
@@ -70,18 +87,7 @@ fn mailbox(dir: &Dir, path: &RelPath, meter: &Meter) -> Result<Mailbox> {
 }
 
 fn look(dir: &Dir, path: &RelPath) -> Result<Mailbox> {
-    let mut mailbox = Mailbox {
-        path: path.clone(),
-        uids: None,
-        messages: 0,
-        listed: 0,
-        absent: Vec::new(),
-        absent_count: 0,
-        cut: Vec::new(),
-        cut_count: 0,
-        steady: false,
-        age_ms: 0,
-    };
+    let mut mailbox = empty(path.clone());
     let parts = || [b"cur".as_slice(), b"new", UIDLIST].into_iter().filter_map(|name| Name::parse(name).ok());
     let stats = || parts().map(|name| dir.stat(&name)).collect::<Result<Vec<_>>>();
     let before = stats()?;
