@@ -194,7 +194,11 @@ fn what_no_event_told_of_is_missed_and_repaired_on_every_replica() {
     let both = ["content mapped missed", "content mapped missed", "mtime mapped missed", "mtime mapped missed"];
     assert_eq!(found(&told), both, "{told}");
     let repaired = verify(&cluster, &["--repair", "--json"]);
-    assert_eq!(found(&repaired), both.map(|told| format!("{told} repaired")), "{repaired}");
+    // It is a change for everybody: a replica that is compared a moment later may have it by then.
+    let told = found(&repaired);
+    let twice = both.map(|told| format!("{told} repaired"));
+    let once = [twice[0].clone(), twice[2].clone()];
+    assert!(told == twice || told == once, "{repaired}");
     repaired.expect(0);
     for replica in &replicas {
         oracle::assert_equal(cluster.source(), replica);

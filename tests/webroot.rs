@@ -224,6 +224,10 @@ fn a_release_switch_is_one_step_for_readers() {
     let release = |number: usize| {
         let directory = cluster.source().join(format!("releases/{number}"));
         fs::create_dir_all(&directory).unwrap();
+        // Of what is in a directory before it is watched no event tells that it is complete, so that it waits for a quiet moment.
+        if number > 1 {
+            cluster.settle();
+        }
         for page in 0..50 {
             fs::write(directory.join(format!("p{page}.html")), format!("release {number} page {page}")).unwrap();
         }
