@@ -35,24 +35,10 @@ fn verify(cluster: &Cluster, extra: &[&str]) -> Finished {
     cluster.sync(&[&["--verify"], extra].concat())
 }
 
-/// Lines of `--format json`: the findings, and the summary.
-#[track_caller]
-fn found(finished: &Finished) -> (Vec<Value>, Value) {
-    let parse = |line: &str| serde_json_line(line).unwrap_or_else(|| panic!("{line}\n{finished}"));
-    let mut lines: Vec<Value> = finished.stdout.lines().map(parse).collect();
-    let summary = lines.pop().unwrap_or_else(|| panic!("nothing was printed\n{finished}"));
-    assert_eq!(summary["type"], "summary", "{finished}");
-    (lines, summary)
-}
-
-fn serde_json_line(line: &str) -> Option<Value> {
-    line.parse().ok()
-}
-
 /// "kind path" of each difference, sorted.
 #[track_caller]
 fn kinds(finished: &Finished) -> Vec<String> {
-    let (lines, _) = found(finished);
+    let (lines, _) = finished.report();
     let text = |line: &Value, field: &str| line[field].as_str().unwrap_or_default().to_owned();
     let mut all: Vec<String> = lines
         .iter()
@@ -294,7 +280,7 @@ fn equal_trees_cost_a_few_hundred_bytes_on_the_wire_and_one_difference_the_way_t
     let (finished, bytes) = wire.verify(&cluster);
     assert_eq!(kinds(&finished), ["content 3/33/file 7"], "{finished}");
     assert!(bytes < 10_000, "{bytes} bytes for one file of 2000");
-    let (_, summary) = found(&finished);
+    let (_, summary) = finished.report();
     assert_eq!(summary["replicas"][0]["root"], replica.to_str().unwrap(), "the far end says where it is");
     assert_eq!(summary["replicas"][0]["on_source"]["files"], 2000);
 }
@@ -379,7 +365,7 @@ fn what_cannot_be_read_is_told_with_the_side_and_the_reason() {
     finished.expect(1);
     let unreadable = ["unreadable! closed", "unreadable! shut", "unreadable! shut"];
     assert_eq!(kinds(&finished), [&["mode closed"][..], &unreadable].concat(), "{finished}");
-    let (lines, summary) = found(&finished);
+    let (lines, summary) = finished.report();
     let closed = lines.iter().find(|line| line["path"] == "closed" && line["type"] == "unreadable").unwrap();
     assert_eq!((closed["side"].as_str(), closed["error"].as_str()), (Some("source"), Some("permission denied")));
     assert_eq!(summary["replicas"][0]["on_source"]["unreadable"], 2, "{finished}");
@@ -407,7 +393,7 @@ fn a_tree_that_is_being_replicated_has_no_false_difference() {
         audits
     });
     for finished in audits {
-        let (lines, _) = found(&finished);
+        let (lines, _) = finished.report();
         let wrong: Vec<_> = lines.iter().filter(|line| line["type"] != "busy").collect();
         assert!(wrong.is_empty() && finished.code <= 1, "{finished}");
     }
@@ -458,7 +444,7 @@ fn each_replica_has_its_verdict_and_the_worst_decides() {
     };
     let finished = json(&[&good, &bad]);
     let verdicts = |finished: &Finished| {
-        let (_, summary) = found(finished);
+        let (_, summary) = finished.report();
         let all = summary["replicas"].as_array().unwrap().clone();
         all.iter().map(|one| one["verdict"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -522,7 +508,7 @@ fn rsync_finds_the_same_paths_in_trees_that_grew_apart() {
     Life::with(cluster.source(), seed ^ 1, options.clone()).run(60);
     Life::with(&replica, seed ^ 2, options).run(60);
     let finished = verify(&cluster, &["--format", "json"]);
-    let (lines, _) = found(&finished);
+    let (lines, _) = finished.report();
     let text = |line: &Value, field: &str| line[field].as_str().unwrap_or_default().to_owned();
     let ours: Vec<(String, String)> = lines.iter().map(|line| (text(line, "kind"), text(line, "path"))).collect();
     let linked: Vec<String> = lines.iter().filter(|line| line["kind"] == "hard-links").flat_map(names_of).collect();

@@ -27,8 +27,7 @@ fn verify(cluster: &Cluster, extra: &[&str]) -> Finished {
 
 /// Lines about mailboxes, and the summary of the only replica.
 fn found(finished: &Finished) -> (Vec<Value>, Value) {
-    let mut lines: Vec<Value> = finished.stdout.lines().map(|line| line.parse().expect("JSON")).collect();
-    let summary = lines.pop().unwrap_or_else(|| panic!("{finished}"));
+    let (mut lines, summary) = finished.report();
     lines.retain(|line| line["type"] == "mailbox");
     (lines, summary["replicas"][0].clone())
 }

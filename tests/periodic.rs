@@ -23,9 +23,8 @@ fn quick(cluster: &Cluster, what: &str, wanted: impl Fn(&Value) -> bool) -> Valu
 }
 
 fn quarantined(replica: &Path) -> Vec<PathBuf> {
-    let all = walkdir::WalkDir::new(replica.join(".fulmar/quarantine")).into_iter();
-    let files = all.filter_map(|entry| entry.ok().filter(|entry| entry.file_type().is_file()));
-    files.map(|entry| entry.path().to_owned()).collect()
+    let directory = replica.join(".fulmar/quarantine");
+    oracle::quarantined(replica).iter().map(|path| directory.join(path)).collect()
 }
 
 /// Other content of the same length on a replica, and what nobody but that machine's administrator did.

@@ -30,16 +30,6 @@ fn start_verify(cluster: &Cluster, extra: &[&str]) -> Running {
     cluster.binary().start(&cluster.path().join("logs"), words)
 }
 
-/// Lines of `--json`: the findings, and the summary.
-#[track_caller]
-fn lines(finished: &Finished) -> (Vec<Value>, Value) {
-    let parse = |line: &str| line.parse().unwrap_or_else(|_| panic!("{line}\n{finished}"));
-    let mut lines: Vec<Value> = finished.stdout.lines().map(parse).collect();
-    let summary = lines.pop().unwrap_or_else(|| panic!("nothing was printed\n{finished}"));
-    assert_eq!(summary["type"], "summary", "{finished}");
-    (lines, summary)
-}
-
 /// "kind path blame" of each difference, "type path" of everything else, sorted; with "repaired" or "not repaired".
 #[track_caller]
 fn found(finished: &Finished) -> Vec<String> {
@@ -55,7 +45,7 @@ fn found(finished: &Finished) -> Vec<String> {
         }
         other => format!("{other}! {}", text(line, "path")),
     };
-    let mut all: Vec<String> = lines(finished).0.iter().map(tell).collect();
+    let mut all: Vec<String> = finished.report().0.iter().map(tell).collect();
     all.sort();
     all
 }
@@ -67,12 +57,12 @@ fn quietly(directory: &Path, act: impl FnOnce()) {
     fixture::set_mtime(directory, before.mtime(), before.mtime_nsec() as u32);
 }
 
-/// Every foreign version in the quarantine of a replica, by the name it had.
+/// Every foreign file in the quarantine of a replica, by the name it had.
 fn quarantined(replica: &Path) -> Vec<(String, Vec<u8>)> {
-    let walk = walkdir::WalkDir::new(replica.join(".fulmar/quarantine")).into_iter().filter_map(Result::ok);
-    let files = walk.filter(|entry| entry.file_type().is_file());
-    let mut all: Vec<_> =
-        files.map(|file| (file.file_name().to_string_lossy().into_owned(), fs::read(file.path()).unwrap())).collect();
+    let paths = oracle::quarantined(replica).into_iter().map(|path| replica.join(".fulmar/quarantine").join(path));
+    let files = paths.filter(|path| path.symlink_metadata().unwrap().is_file());
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let mut all: Vec<_> = files.map(|path| (name(&path), fs::read(&path).unwrap())).collect();
     all.sort();
     all
 }
@@ -85,7 +75,7 @@ fn a_replica_that_has_everything_is_equal_and_a_quick_look_opens_no_file() {
     cluster.settle();
     let quick = verify(&cluster, &["--json"]);
     quick.expect(0);
-    let (findings, summary) = lines(&quick);
+    let (findings, summary) = quick.report();
     assert!(findings.is_empty() && summary["equal"] == true, "{quick}");
     let replica = &summary["replicas"][0];
     assert_eq!(replica["on_source"]["bytes_read"], 0, "{quick}");
@@ -93,7 +83,7 @@ fn a_replica_that_has_everything_is_equal_and_a_quick_look_opens_no_file() {
     assert_eq!((&summary["depth"], &replica["replica_records"]), (&"quick".into(), &true.into()), "{quick}");
     let deep = verify(&cluster, &["--deep", "--json"]);
     deep.expect(0);
-    let (_, summary) = lines(&deep);
+    let (_, summary) = deep.report();
     assert!(summary["replicas"][0]["on_replica"]["bytes_read"].as_u64() > Some(0), "{deep}");
     for form in ["table", "html"] {
         let told = verify(&cluster, &["--format", form]);
@@ -272,7 +262,7 @@ fn rot_on_the_source_is_told_with_who_has_the_good_copy_and_never_shipped() {
     for repair in [&["--deep", "--json"][..], &["--deep", "--repair", "--json"]] {
         let told = verify(&cluster, repair);
         assert_eq!(found(&told), corrupt, "{told}");
-        assert!(lines(&told).0.iter().all(|line| line["good_copy"] == true), "{told}");
+        assert!(told.report().0.iter().all(|line| line["good_copy"] == true), "{told}");
         told.expect(1);
     }
     let table = verify(&cluster, &["--deep"]);
@@ -292,7 +282,7 @@ fn rot_on_the_source_is_told_with_who_has_the_good_copy_and_never_shipped() {
     assert!(!replica.join("small").exists() && !replica.join("large").exists());
     let told = verify(&cluster, &["--json"]);
     assert_eq!(found(&told), ["arriving! large", "arriving! small"], "{told}");
-    assert!(lines(&told).0.iter().all(|line| line["held"].to_string().contains("corrupt")), "{told}");
+    assert!(told.report().0.iter().all(|line| line["held"].to_string().contains("corrupt")), "{told}");
     told.expect(1);
 
     // Touched, it is right; written again, too.
@@ -419,7 +409,8 @@ fn nobody_is_blamed_for_what_is_being_replicated() {
         all
     });
     for finished in all {
-        let wrong: Vec<_> = lines(&finished)
+        let wrong: Vec<_> = finished
+            .report()
             .0
             .into_iter()
             .filter(|line| line["type"] != "busy" && line["type"] != "arriving")

@@ -4,7 +4,7 @@ use crate::audit::{Insight, glance};
 use crate::primary::{Parts, Primary};
 use crate::status::ReplicaState;
 use crate::{Error, Result};
-use fulmar_model::{Change, Depth, Look, RelPath, ReplicaId, Sighting};
+use fulmar_model::{Change, Depth, Look, RelPath, Sighting};
 use fulmar_store::{Outstanding, Pending, Queue, Reach, VerifiedRounds};
 use fulmar_tree::audit::{Auditing, Looker, Meter, Scope};
 use std::time::Duration;
@@ -99,16 +99,6 @@ impl Primary {
 }
 
 impl Parts {
-    /// Who the replicas are, in the order of the endpoints; `None`: it was never reached.
-    pub(crate) async fn who(&self) -> Result<Vec<Option<ReplicaId>>> {
-        let rows = self.queue.ask(|queue| queue.replicas()).await??;
-        let replica = |(endpoint, pulse): (&crate::Endpoint, &tokio::sync::watch::Receiver<crate::status::Pulse>)| {
-            let known = || rows.iter().find(|row| row.name == endpoint.name).map(|row| row.id);
-            pulse.borrow().replica.or_else(known)
-        };
-        Ok(self.endpoints.iter().zip(&self.pulses).map(replica).collect())
-    }
-
     async fn look_here(&self, tree: &fulmar_tree::Tree, insight: &Insight, path: RelPath) -> Result<Look> {
         let how = Auditing {
             filter: self.audit.filter.clone(),

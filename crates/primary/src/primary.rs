@@ -13,7 +13,9 @@ use crate::status::{Pulse, ReplicaStatus, TreeStatus, VerifyStatus, WatchStatus}
 use crate::supervisor::Supervisor;
 use crate::waiting::{Barrier, WaitError, Waited, held_path};
 use crate::{Error, Result};
-use fulmar_model::{DeletePolicy, Depth, Durability, Filter, Id, Profile, QueueId, RelPath, RootId, Term, TreeId};
+use fulmar_model::{
+    DeletePolicy, Depth, Durability, Filter, Id, Profile, QueueId, RelPath, ReplicaId, RootId, Term, TreeId,
+};
 use fulmar_store::{Catalog, Opened, Queue, VerifiedRounds, set_aside};
 use fulmar_tree::audit::Scope;
 use fulmar_tree::{Lock, Tree, identify, lock_file};
@@ -359,6 +361,17 @@ impl Parts {
         })
     }
 
+    /// Who the replicas are, in the order of the endpoints; `None`: it was never reached.
+    pub(crate) async fn who(&self) -> Result<Vec<Option<ReplicaId>>> {
+        let known: Vec<_> = self.pulses.iter().map(|pulse| pulse.borrow().replica).collect();
+        let names: Vec<_> = self.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+        let who = move |queue: &mut Queue| -> fulmar_store::Result<_> {
+            let one = |(known, name): (Option<ReplicaId>, String)| Ok(queue.replica(known, &name)?.map(|row| row.id));
+            known.into_iter().zip(names).map(one).collect()
+        };
+        Ok(self.queue.ask(who).await??)
+    }
+
     async fn replica_status(&self, name: &str, pulse: Pulse, guard: GuardState) -> Result<ReplicaStatus> {
         let mut status = ReplicaStatus {
             name: name.to_owned(),
@@ -379,10 +392,9 @@ impl Parts {
         };
         let wanted = name.to_owned();
         let picture = move |queue: &mut Queue| -> fulmar_store::Result<_> {
-            let rows = queue.replicas()?;
-            // A replica that was not reached since the start is known by its name from before.
-            let row = rows.into_iter().find(|row| pulse.replica.map_or(row.name == wanted, |id| id == row.id));
-            let Some(row) = row else { return Ok((None, VerifiedRounds::default())) };
+            let Some(row) = queue.replica(pulse.replica, &wanted)? else {
+                return Ok((None, VerifiedRounds::default()));
+            };
             let verified = queue.verified(row.id)?;
             let Some(cursor) = row.cursor else { return Ok((None, verified)) };
             let backlog = queue.backlog(cursor)?;

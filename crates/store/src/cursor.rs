@@ -53,6 +53,12 @@ impl Queue {
         })
     }
 
+    /// The row of a replica: by its identity, or, as long as that was not heard, by the name it had before.
+    pub fn replica(&self, known: Option<ReplicaId>, name: &str) -> Result<Option<ReplicaRow>> {
+        let is_it = |row: &ReplicaRow| known.map_or(row.name == name, |id| id == row.id);
+        Ok(self.replicas()?.into_iter().find(is_it))
+    }
+
     /// Makes a replica known, or renames one that is.
     pub fn register(&mut self, replica: ReplicaId, name: &str) -> Result<ReplicaRow> {
         self.write(|transaction| {

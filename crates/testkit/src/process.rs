@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::time::Timespec;
+use serde_json::Value;
 
 /// How long a command may take that is not meant to run for ever.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(180);
@@ -243,6 +244,16 @@ impl Finished {
     pub fn expect(&self, code: i32) -> &Self {
         assert!(self.code == code, "wanted exit code {code}\n{self}");
         self
+    }
+
+    /// The report in JSON Lines that was printed: the findings, and the summary.
+    #[track_caller]
+    pub fn report(&self) -> (Vec<Value>, Value) {
+        let parse = |line: &str| line.parse().unwrap_or_else(|_| panic!("{line}\n{self}"));
+        let mut lines: Vec<Value> = self.stdout.lines().map(parse).collect();
+        let summary = lines.pop().unwrap_or_else(|| panic!("nothing was printed\n{self}"));
+        assert_eq!(summary["type"], "summary", "{self}");
+        (lines, summary)
     }
 
     /// Panics unless stderr has `text`.

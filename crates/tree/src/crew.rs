@@ -18,7 +18,8 @@ enum Told<E> {
 }
 
 /// Goes through `walk` with a thread for each of `workers`, each of which does `work` with what it finds, and gives them
-/// back. `work` may have its walk [`skip`](Walk::skip) something. Directories and parts come as from the walk itself, each once. The first error ends all.
+/// back. `work` may have its walk [`skip`](Walk::skip) something. Directories and parts come as from the walk itself, each once.
+/// The first error ends all, except for threads that have nothing left to share.
 pub fn walk_together<W: Send, E: Send>(
     walk: Walk,
     mut workers: Vec<W>,
@@ -50,7 +51,11 @@ fn deal<E>(walk: Walk, ways: Vec<Sender<Walk>>, told: &Receiver<Told<E>>, hungry
         match told.recv() {
             Ok(Told::Idle(worker)) => idle.push(worker),
             Ok(Told::Share(walk)) => waiting.push(walk),
-            Ok(Told::Over(error)) => return error,
+            Ok(Told::Over(error)) => {
+                // Who offers something finds nobody who takes it, and ends.
+                hungry.store(ways.len(), Ordering::Relaxed);
+                return error;
+            }
             Err(_) => return None,
         }
         while let Some(worker) = idle.pop_if(|_| !waiting.is_empty()) {

@@ -121,9 +121,7 @@ impl Verifier {
             let Some(pulse) = self.ways.pulses.get(at).map(|pulse| pulse.borrow().clone()) else { continue };
             let name = endpoint.name.clone();
             let look = move |queue: &mut Queue| -> fulmar_store::Result<_> {
-                let rows = queue.replicas()?;
-                // One that was not reached since the start is known by its name from before.
-                let row = rows.into_iter().find(|row| pulse.replica.map_or(row.name == name, |id| id == row.id));
+                let row = queue.replica(pulse.replica, &name)?;
                 let oldest = match row.as_ref().and_then(|row| row.cursor) {
                     Some(cursor) => queue.backlog(cursor)?.oldest_ms,
                     None => None,
