@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use fulmar_delta::{Instruction, Matcher, PatchReader, PatchWriter, Signature, Step};
+use fulmar_delta::{Instruction, Matched, Matcher, PatchReader, PatchWriter, Signature, Signer, Step};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&[u8], &[u8])| {
@@ -11,10 +11,11 @@ fuzz_target!(|input: (&[u8], &[u8])| {
     let Ok(signature) = Signature::from_bytes(bytes) else { return };
     assert_eq!(signature.to_bytes(), bytes);
 
-    let (mut matcher, mut writer, mut patch) = (Matcher::new(&signature), PatchWriter::new(), Vec::new());
+    let (mut matcher, mut writer, mut patch) = (Matcher::signing(&signature, Signer::new(signature.block())), PatchWriter::new(), Vec::new());
     let mut emit = |instruction: Instruction<'_>| writer.put(instruction, &mut patch);
     content.chunks(1000).for_each(|slice| matcher.update(slice, &mut emit));
-    let tally = matcher.finish(&mut emit);
+    let Matched { tally, signature: signed } = matcher.finish(&mut emit);
+    assert_eq!(signed.map(|signed| signed.covered()), Some(content.len() as u64));
     assert_eq!(tally.copied + tally.literal, content.len() as u64);
     assert!(tally.hashed <= 4 * content.len() as u64 + 64 * signature.block().bytes());
     writer.finish(&mut patch);

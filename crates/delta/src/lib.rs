@@ -36,7 +36,7 @@ mod writer;
 
 pub use block::{BLOCK_LEN_MAX, BLOCK_LEN_MIN, BlockLen, BlockLenError};
 pub use instruction::{Instruction, LITERAL_BYTES_MAX};
-pub use matcher::{Matcher, Tally};
+pub use matcher::{Matched, Matcher, Tally};
 pub use reader::{PatchError, PatchReader, Step};
 pub use signature::{BLOCKS_MAX, HEADER_BYTES, Malformed, SUM_BYTES, Signature};
 pub use signer::Signer;

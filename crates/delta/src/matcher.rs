@@ -5,12 +5,16 @@
 //!
 //! The buffer holds the literal that was not given out, and at least the block that begins at the position. It is
 //! moved down when it is full, so that a byte is copied twice at most on its way.
+//!
+//! Who wants the signature of the new content has it made on the way: where a block has stayed in its place both sums are known,
+//! and where it was looked for the weak one is.
 
 use crate::effort::{Effort, Next};
 use crate::expected::Expected;
 use crate::index::Index;
 use crate::instruction::{Instruction, LITERAL_BYTES_MAX};
 use crate::signature::Signature;
+use crate::signer::Signer;
 use crate::strong::Strong;
 use crate::weak::Window;
 
@@ -42,6 +46,19 @@ pub struct Matcher<'s> {
     /// A copy that was not given out, because the next may continue it. Comes before the literal.
     copy: Option<(u64, u64)>,
     tally: Tally,
+    /// Signs the new content.
+    signer: Option<Signer>,
+    /// Where in the buffer what was not signed yet begins; at most `at`.
+    signed: usize,
+}
+
+/// What a matcher has come to.
+#[derive(Clone, Debug)]
+pub struct Matched {
+    /// What became of the new content.
+    pub tally: Tally,
+    /// The signature of the new content, where it was asked for.
+    pub signature: Option<Signature>,
 }
 
 /// What became of the new content, in bytes.
@@ -79,7 +96,14 @@ impl<'s> Matcher<'s> {
             copied: false,
             copy: None,
             tally: Tally::default(),
+            signer: None,
+            signed: 0,
         }
+    }
+
+    /// The same, which signs the new content as well. `signer`: one that has seen nothing.
+    pub fn signing(signature: &'s Signature, signer: Signer) -> Self {
+        Self { signer: Some(signer), ..Self::new(signature) }
     }
 
     /// What follows in the new content. Instructions go to `emit` in their order; some only with a later slice.
@@ -97,13 +121,14 @@ impl<'s> Matcher<'s> {
     }
 
     /// The content is complete: gives out what is left of the instructions.
-    pub fn finish(mut self, emit: &mut impl FnMut(Instruction<'_>)) -> Tally {
+    pub fn finish(mut self, emit: &mut impl FnMut(Instruction<'_>)) -> Matched {
         self.advance(Rest::AllHere, emit);
         self.match_tail(emit);
         self.at = self.buffer.len();
+        self.sign();
         self.give_literal(emit);
         self.give_copy(emit);
-        self.tally
+        Matched { tally: self.tally, signature: self.signer.map(Signer::finish) }
     }
 
     /// Goes on until the end of the buffer is less than a block ahead, or reached.
@@ -144,7 +169,15 @@ impl<'s> Matcher<'s> {
             // Behind a copy the next block is so likely that its weak sum is not asked for: what matches is hashed anyway.
             if !(after_copy && likely) {
                 let window = if len == self.signature.block().size() {
-                    *self.window.get_or_insert_with(|| Window::of(here))
+                    let window = *self.window.get_or_insert_with(|| Window::of(here));
+                    // If a block of the new content begins here, it does not have to be added up again.
+                    let position = self.base + self.at as u64;
+                    if let Some(signer) = self.signer.as_mut().filter(|signer| signer.block() == self.signature.block())
+                        && position.is_multiple_of(signer.block().bytes())
+                    {
+                        signer.expect(position / signer.block().bytes(), window.weak());
+                    }
+                    window
                 } else {
                     Window::of(here)
                 };
@@ -231,17 +264,35 @@ impl<'s> Matcher<'s> {
         if long + len as u64 >= COPY_BYTES_MAX {
             self.give_copy(emit);
         }
+        self.sign();
+        if let (Some(signer), Some(sum)) = (&mut self.signer, self.signature.sum(block))
+            && len == self.signature.block().size()
+            && signer.block() == self.signature.block()
+            && signer.skip(*sum)
+        {
+            self.signed = self.at + len;
+        }
         self.pass(len);
         self.literal = self.at;
         self.copied = true;
     }
 
+    /// Has what was passed signed.
+    fn sign(&mut self) {
+        let passed = self.buffer.get(self.signed..self.at).unwrap_or_default();
+        if let Some(signer) = &mut self.signer {
+            signer.update(passed);
+        }
+        self.signed = self.at;
+    }
+
     /// Gives out what is before the position, and moves the rest to the start of the buffer.
     fn make_room(&mut self, emit: &mut impl FnMut(Instruction<'_>)) {
         self.give_literal(emit);
+        self.sign();
         self.base = self.position();
         self.buffer.drain(..self.at);
-        (self.literal, self.at) = (0, 0);
+        (self.literal, self.at, self.signed) = (0, 0, 0);
     }
 
     fn give_literal(&mut self, emit: &mut impl FnMut(Instruction<'_>)) {

@@ -2,20 +2,46 @@
 
 use crate::block::BlockLen;
 use crate::signature::{BLOCKS_MAX, Signature, Sum};
+use crate::strong::Strong;
+use std::collections::VecDeque;
 
 /// Takes the content of a basis from its start, in slices of any length. Memory: its sums and one block.
 #[derive(Clone, Debug)]
 pub struct Signer {
     block: BlockLen,
     sums: Vec<Sum>,
+    /// Blocks that have come.
+    count: u64,
     /// The beginning of a block whose end has not come; always less than a block.
     begun: Vec<u8>,
+    /// Weak sums of blocks that have not come, by their number.
+    weak: VecDeque<(u64, u32)>,
 }
 
 impl Signer {
     /// A signature in blocks of this length.
     pub fn new(block: BlockLen) -> Self {
-        Self { block, sums: Vec::new(), begun: Vec::new() }
+        Self { block, sums: Vec::new(), count: 0, begun: Vec::new(), weak: VecDeque::new() }
+    }
+
+    /// The length of its blocks.
+    pub(crate) fn block(&self) -> BlockLen {
+        self.block
+    }
+
+    /// The weak sum of a whole block that is still to come, told in the order of the blocks: it is not added up again.
+    pub(crate) fn expect(&mut self, block: u64, weak: u32) {
+        self.weak.push_back((block, weak));
+    }
+
+    /// What follows in the basis is a whole block with these sums. False: no block begins here. The weak sum is believed; one that is
+    /// wrong only keeps the block from being found.
+    pub(crate) fn skip(&mut self, sum: Sum) -> bool {
+        let boundary = self.begun.is_empty();
+        if boundary {
+            self.push(sum);
+        }
+        boundary
     }
 
     /// What follows in the basis.
@@ -53,8 +79,20 @@ impl Signer {
     }
 
     fn add(&mut self, block: &[u8]) {
+        let known = self.weak.front().filter(|(expected, _)| *expected == self.count).map(|(_, weak)| *weak);
+        self.push(match known {
+            Some(weak) => Sum { weak, strong: Strong::of(block) },
+            None => Sum::of(block),
+        });
+    }
+
+    fn push(&mut self, sum: Sum) {
+        self.count += 1;
+        while self.weak.front().is_some_and(|(expected, _)| *expected < self.count) {
+            self.weak.pop_front();
+        }
         if (self.sums.len() as u64) < BLOCKS_MAX {
-            self.sums.push(Sum::of(block));
+            self.sums.push(sum);
         }
     }
 }

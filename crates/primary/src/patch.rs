@@ -1,7 +1,7 @@
 //! A patch in the making, and what it is made against.
 
 use crate::signatures::SIGNATURE_BYTES_MAX;
-use fulmar_delta::{Matcher, PatchWriter, Signature};
+use fulmar_delta::{Instruction, Matched, Matcher, PatchWriter, Signature, Signer};
 use fulmar_model::Hash;
 use fulmar_wire::Basis;
 
@@ -63,9 +63,10 @@ pub(crate) struct Patch<'a> {
 const LOOK_BYTES: usize = 16 << 20;
 
 impl<'a> Patch<'a> {
-    pub(crate) fn new(signature: &'a Signature) -> Self {
+    /// `signer`: signs the content.
+    pub(crate) fn new(signature: &'a Signature, signer: Signer) -> Self {
         Self {
-            matcher: Some(Matcher::new(signature)),
+            matcher: Some(Matcher::signing(signature, signer)),
             writer: PatchWriter::new(),
             out: Vec::new(),
             sent: 0,
@@ -91,13 +92,12 @@ impl<'a> Patch<'a> {
         self.looked_at = 0;
     }
 
-    /// Ends it, with the hash of the result behind it.
-    pub(crate) fn finish(mut self, hash: Hash) -> Self {
-        if let Some(matcher) = self.matcher.take() {
-            matcher.finish(&mut |instruction| self.writer.put(instruction, &mut self.out));
-        }
+    /// Ends it, with the hash of the result behind it. Gives the signature of the result.
+    pub(crate) fn finish(&mut self, hash: Hash) -> Option<Signature> {
+        let emit = &mut |instruction: Instruction<'_>| self.writer.put(instruction, &mut self.out);
+        let matched = self.matcher.take().map(|matcher| matcher.finish(emit));
         std::mem::take(&mut self.writer).finish(&mut self.out);
         self.out.extend_from_slice(&hash.0);
-        self
+        matched.and_then(|Matched { signature, .. }| signature)
     }
 }

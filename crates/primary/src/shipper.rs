@@ -58,6 +58,14 @@ enum Start {
     Basis((Hash, Signature)),
 }
 
+/// How content goes.
+enum Form<'a> {
+    /// As it is; signed, where signatures are kept.
+    Whole(Option<Signer>),
+    /// As a patch, which is signed by the way.
+    Patch(Box<Patch<'a>>),
+}
+
 /// How an attempt ended.
 enum Sent {
     Delivered(Delivered),
@@ -177,15 +185,15 @@ impl Shipper {
             Err(error) => return self.give_up(stream, failed(&error)),
         };
         let stat = *reader.stat();
-        let mut signer = self.signatures.is_some().then(|| Signer::new(BlockLen::for_file(stat.size)));
-        let mut patch = match from {
+        let signer = Signer::new(BlockLen::for_file(stat.size));
+        let mut form = match from {
             Start::Basis((hash, signature)) => {
                 self.offer(order, stream, stat.size, Some(*hash))?;
-                Some(Patch::new(signature))
+                Form::Patch(Box::new(Patch::new(signature, signer)))
             }
-            Start::Whole => None,
+            Start::Whole => Form::Whole(self.signatures.is_some().then_some(signer)),
         };
-        match self.read(stream, &mut reader, &mut signer, &mut patch) {
+        match self.read(stream, &mut reader, &mut form) {
             Ok(true) => {}
             Ok(false) => return Ok(Sent::Refused),
             Err(Error::Tree(error)) => return self.give_up(stream, failed(&error)),
@@ -203,12 +211,12 @@ impl Shipper {
         if still && is_rotten(&stat, Some(hash), order.known.as_ref()) {
             return self.give_up(stream, Delivered::Rotten);
         }
-        let end = match patch {
-            None => stat.size,
-            Some(patch) => {
-                let mut patch = patch.finish(hash);
+        let (end, signature) = match form {
+            Form::Whole(signer) => (stat.size, signer.map(Signer::finish)),
+            Form::Patch(mut patch) => {
+                let signature = patch.finish(hash);
                 self.drain(stream, &mut patch, 1)?;
-                patch.sent
+                (patch.sent, signature)
             }
         };
         self.chunk(stream, end, &[])?;
@@ -219,8 +227,8 @@ impl Shipper {
         if self.is_answered(stream) {
             return Ok(Sent::Refused);
         }
-        if let (Some(signatures), Some(signer), true) = (&self.signatures, signer, still) {
-            signatures.put(hash, &signer.finish());
+        if let (Some(signatures), Some(signature), true) = (&self.signatures, signature, still) {
+            signatures.put(hash, &signature);
         }
         let content =
             Box::new(Content { stat, xattrs, hash: Some(hash), segments: Vec::new(), target: Box::default(), began });
@@ -228,23 +236,17 @@ impl Shipper {
     }
 
     /// Sends what is read, as it is or as it comes out of the patch. False: the replica has no use for it.
-    fn read(
-        &mut self,
-        stream: u64,
-        reader: &mut Reader,
-        signer: &mut Option<Signer>,
-        patch: &mut Option<Patch<'_>>,
-    ) -> Result<bool> {
+    fn read(&mut self, stream: u64, reader: &mut Reader, form: &mut Form<'_>) -> Result<bool> {
         let (size, mut at) = (reader.stat().size, 0);
         loop {
             let chunk = reader.next_chunk(CHUNK_BYTES)?;
             for bytes in zeros(chunk.as_ref().map_or(size, |chunk| chunk.offset).saturating_sub(at)) {
-                self.pass(stream, bytes, signer, patch)?;
+                self.pass(stream, bytes, form)?;
             }
             let Some(chunk) = chunk else { return Ok(true) };
             at = chunk.offset + chunk.bytes.len() as u64;
-            self.pass(stream, &chunk.bytes, signer, patch)?;
-            if patch.is_none() {
+            self.pass(stream, &chunk.bytes, form)?;
+            if matches!(form, Form::Whole(_)) {
                 self.chunk(stream, chunk.offset, &chunk.bytes)?;
             }
             self.poll()?;
@@ -255,19 +257,18 @@ impl Shipper {
     }
 
     /// Gives the next bytes of the file to whoever has to see all of them.
-    fn pass(
-        &mut self,
-        stream: u64,
-        bytes: &[u8],
-        signer: &mut Option<Signer>,
-        patch: &mut Option<Patch<'_>>,
-    ) -> Result<()> {
-        if let Some(signer) = signer {
-            signer.update(bytes);
+    fn pass(&mut self, stream: u64, bytes: &[u8], form: &mut Form<'_>) -> Result<()> {
+        match form {
+            Form::Whole(None) => Ok(()),
+            Form::Whole(Some(signer)) => {
+                signer.update(bytes);
+                Ok(())
+            }
+            Form::Patch(patch) => {
+                patch.update(bytes);
+                self.drain(stream, patch, if patch.is_due() { 1 } else { CHUNK_BYTES })
+            }
         }
-        let Some(patch) = patch else { return Ok(()) };
-        patch.update(bytes);
-        self.drain(stream, patch, if patch.is_due() { 1 } else { CHUNK_BYTES })
     }
 
     /// Sends what a patch has come to, in chunks of at least `least` bytes.

@@ -1,7 +1,7 @@
 //! Contents, and the way from a basis and a new content to a patch and back.
 
 use fulmar_delta::{
-    BlockLen, Instruction, Matcher, PatchError, PatchReader, PatchWriter, Signature, Signer, Step, Tally,
+    BlockLen, Instruction, Matched, Matcher, PatchError, PatchReader, PatchWriter, Signature, Signer, Step, Tally,
 };
 
 pub const KIB: usize = 1024;
@@ -40,9 +40,11 @@ pub fn sign(basis: &[u8], block: BlockLen, cuts: &[usize]) -> Signature {
     signer.finish()
 }
 
-/// The patch, and what became of the content.
+/// The patch, and what became of the content, which is signed by the way: as if that was all there was to do, in the same blocks
+/// or in others.
 pub fn diff(signature: &Signature, content: &[u8], cuts: &[usize]) -> (Vec<u8>, Tally) {
-    let (mut matcher, mut writer) = (Matcher::new(signature), PatchWriter::new());
+    let block = if content.len().is_multiple_of(5) { self::block(2) } else { signature.block() };
+    let (mut matcher, mut writer) = (Matcher::signing(signature, Signer::new(block)), PatchWriter::new());
     let mut patch = Vec::new();
     let mut emit = |instruction: Instruction<'_>| {
         match instruction {
@@ -52,7 +54,8 @@ pub fn diff(signature: &Signature, content: &[u8], cuts: &[usize]) -> (Vec<u8>, 
         writer.put(instruction, &mut patch);
     };
     slices(content, cuts).for_each(|slice| matcher.update(slice, &mut emit));
-    let tally = matcher.finish(&mut emit);
+    let Matched { tally, signature } = matcher.finish(&mut emit);
+    assert!(signature == Some(sign(content, block, cuts)), "the signature is another than of the content alone");
     assert_eq!(writer.finish(&mut patch), content.len() as u64);
     assert_eq!(tally.copied + tally.literal, content.len() as u64);
     (patch, tally)
