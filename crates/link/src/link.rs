@@ -65,7 +65,16 @@ impl Sender {
         self.lane(lane).send(frame).await.map_err(|_| Error::Closed)
     }
 
-    /// The same for a thread outside the runtime.
+    /// Gives the frame back where the lane has no room for it.
+    pub fn try_send(&self, lane: Lane, frame: Frame) -> Result<Option<Frame>> {
+        match self.lane(lane).try_send(frame) {
+            Ok(()) => Ok(None),
+            Err(mpsc::error::TrySendError::Full(frame)) => Ok(Some(frame)),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Error::Closed),
+        }
+    }
+
+    /// The same as `send` for a thread outside the runtime.
     pub fn send_blocking(&self, lane: Lane, frame: Frame) -> Result<()> {
         self.lane(lane).blocking_send(frame).map_err(|_| Error::Closed)
     }

@@ -19,16 +19,16 @@ use fulmar_link::{Lane, Link, Receiver, Sender};
 use fulmar_model::{DeletePolicy, RelPath, ReplicaId, Seq};
 use fulmar_store::{Outstanding, OutstandingCount, Work};
 use fulmar_tree::Tree;
-use fulmar_wire::{FromPrimary, FromReplica};
+use fulmar_wire::{Frame, FromPrimary, FromReplica};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Batches the replica has not answered: it makes those durable together that wait together, and answers when the next are.
-const FLIGHTS_MAX: usize = 8;
+const FLIGHTS_MAX: usize = 16;
 /// Paths waiting to be planned before further pages are sent.
-pub(super) const ASKED_MAX: usize = 4096;
+pub(super) const ASKED_MAX: usize = 4 * BULK_CHANGES;
 /// Answers read ahead: more than the windows above can cause.
 const INBOX: usize = 2048;
 /// How long a replica may take to say who it is.
@@ -39,19 +39,19 @@ const TICK: Duration = Duration::from_millis(250);
 const SILENCE_ASK: Duration = Duration::from_secs(20);
 const SILENCE_END: Duration = Duration::from_secs(90);
 
-/// A plan in the making.
+/// What a comparison asked for next, with the planner or back from it.
 pub(super) struct Ahead {
     paths: Vec<RelPath>,
-    plan: AbortOnDropHandle<Result<(Vec<Step>, VecDeque<Asked>)>>,
+    plan: Making,
 }
 
-/// Whether another plan is begun while one is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Where there is something to be planned.
-    Plan,
-    /// Something else is about to be.
-    Wait,
+/// Steps, and what was too much for one batch.
+type Looked = (Vec<Step>, VecDeque<Asked>);
+
+/// A plan.
+enum Making {
+    Begun(AbortOnDropHandle<Result<Looked>>),
+    Done(Looked),
 }
 
 /// State of a connection.
@@ -73,6 +73,8 @@ pub(super) struct Visit<'a> {
     pub(super) asked: VecDeque<Asked>,
     /// The next of it, with the planner. Everything that is planned later must be sent later.
     pub(super) ahead: Option<Ahead>,
+    /// What of the last batch the link had no room for at once.
+    rest: Option<AbortOnDropHandle<Result<()>>>,
     /// Large files in the replica's stage, to be used by the next batch.
     pub(super) arrived: Vec<Arrived>,
     /// What is tried again. Apart from `asked`: a comparison may not wait for retries, which may wait for it.
@@ -144,6 +146,7 @@ impl<'a> Visit<'a> {
             next_batch: 1,
             asked: VecDeque::new(),
             ahead: None,
+            rest: None,
             arrived: Vec::new(),
             retries: VecDeque::new(),
             busy: HashMap::new(),
@@ -192,6 +195,8 @@ impl<'a> Visit<'a> {
                     self.delivered(delivery.ok_or(Error::Gone)??).await?;
                 }
                 () = self.removals.flushed() => {}
+                made = made(&mut self.ahead) => made?,
+                sent = sent(&mut self.rest) => sent?,
                 listed = next_page => self.listed(listed.ok_or(Error::Gone)?).await?,
                 _ = self.session.restarts.changed() => return Err(Error::SourceGone),
                 changed = self.session.last.changed() => changed.map_err(|_| Error::Gone)?,
@@ -212,33 +217,46 @@ impl<'a> Visit<'a> {
                 self.passed_over = self.ahead.is_some();
                 self.take_due().await?;
             }
-            if self.flights.len() >= FLIGHTS_MAX {
+            // The planner goes on while the replica has enough to do, except where something else must be planned first.
+            if self.is_quiet() && self.arrived.is_empty() {
+                self.plan_ahead();
+            }
+            if self.flights.len() >= FLIGHTS_MAX || self.rest.is_some() {
                 return Ok(());
             }
             // What was planned first goes first.
-            if self.ahead.is_some() {
-                let next = if self.arrived.is_empty() { Next::Plan } else { Next::Wait };
-                self.ship_ahead(next).await?;
-                continue;
+            match &self.ahead {
+                Some(Ahead { plan: Making::Begun(_), .. }) => return Ok(()),
+                Some(Ahead { plan: Making::Done(_), .. }) => {
+                    self.ship_ahead().await?;
+                    continue;
+                }
+                None => {}
             }
             if !self.arrived.is_empty() {
                 self.ship_arrived().await?;
                 continue;
             }
-            if self.ship_changes().await? || self.ship_asked().await? || self.step_comparison().await? {
+            if self.ship_changes().await? || self.plan_ahead() || self.ship_retries().await? {
                 continue;
             }
-            if self.ship_removals().await? {
+            if self.step_comparison().await? || self.ship_removals().await? {
                 continue;
             }
             return Ok(());
         }
     }
 
+    /// Whether every change that is noticed was sent.
+    fn is_quiet(&self) -> bool {
+        // A run that ends when the replica is in sync compares; what is queued is covered by that.
+        self.session.until == Until::InSync || *self.session.last.borrow() <= self.position
+    }
+
     /// The next changes of the queue, if there are any.
     async fn ship_changes(&mut self) -> Result<bool> {
-        // A run that ends when the replica is in sync compares; what is queued is covered by that.
-        if self.session.until == Until::InSync || *self.session.last.borrow_and_update() <= self.position {
+        self.session.last.mark_unchanged();
+        if self.is_quiet() {
             return Ok(false);
         }
         let (after, replica) = (self.position, self.replica);
@@ -253,16 +271,9 @@ impl<'a> Visit<'a> {
         Ok(true)
     }
 
-    /// What the replica asked for, and what is tried again.
-    async fn ship_asked(&mut self) -> Result<bool> {
-        if self.gathers() {
-            return Ok(false);
-        }
-        if !self.asked.is_empty() {
-            self.plan_ahead();
-            return self.ship_ahead(Next::Plan).await;
-        }
-        if self.retries.is_empty() {
+    /// What is tried again, when there is nothing that is asked for the first time.
+    async fn ship_retries(&mut self) -> Result<bool> {
+        if self.retries.is_empty() || !self.asked.is_empty() {
             return Ok(false);
         }
         let retries = std::mem::take(&mut self.retries);
@@ -285,37 +296,37 @@ impl<'a> Visit<'a> {
         few && !self.flights.is_empty() && self.comparing.as_ref().is_some_and(|comparing| comparing.is_listing())
     }
 
-    /// Has the planner begin with what the comparison asked for.
-    fn plan_ahead(&mut self) {
-        let asked = std::mem::take(&mut self.asked);
+    /// Has the planner begin with what the comparison asked for, if it is not at it.
+    fn plan_ahead(&mut self) -> bool {
+        if self.ahead.is_some() || self.asked.is_empty() || self.gathers() {
+            return false;
+        }
+        let asked: VecDeque<_> = self.asked.drain(..BULK_CHANGES.min(self.asked.len())).collect();
         let paths = asked.iter().map(|(path, _)| path.clone()).collect();
         let replica = self.session.would.is_none().then_some(self.replica);
         let planner = self.session.planner.clone();
         let plan = tokio::spawn(async move { planner.ask(move |planner| planner.look(asked, replica)).await? });
-        self.ahead = Some(Ahead { paths, plan: AbortOnDropHandle::new(plan) });
+        self.ahead = Some(Ahead { paths, plan: Making::Begun(AbortOnDropHandle::new(plan)) });
+        true
     }
 
-    /// Sends what was planned ahead, while the planner goes on with the next paths.
-    pub(super) async fn ship_ahead(&mut self, next: Next) -> Result<bool> {
-        let Some(Ahead { paths: mut asked, plan }) = self.ahead.take() else { return Ok(false) };
-        let (steps, mut rest) = plan.await.map_err(|_| Error::Gone)??;
+    /// Sends what was planned ahead.
+    async fn ship_ahead(&mut self) -> Result<()> {
+        let Some(Ahead { paths: mut asked, plan: Making::Done((steps, mut rest)) }) = self.ahead.take() else {
+            return Ok(());
+        };
         asked.truncate(asked.len() - rest.len());
-        rest.append(&mut self.asked);
-        self.asked = rest;
-        if asked.is_empty() {
-            return Ok(false);
+        while let Some(path) = rest.pop_back() {
+            self.asked.push_front(path);
         }
-        // A change that has come meanwhile is planned first.
-        let quiet = self.session.until == Until::InSync || *self.session.last.borrow() <= self.position;
-        if next == Next::Plan && quiet && self.session.would.is_none() && !self.asked.is_empty() && !self.gathers() {
-            self.plan_ahead();
+        if asked.is_empty() {
+            return Err(Error::SourceGone);
         }
         let since_ms = match &self.comparing {
             Some(comparing) => Some(comparing.since_ms),
             None => asked.iter().filter_map(|path| self.busy.get(path)).min().copied(),
         };
-        self.send(steps, Errand { asked, since_ms, comparing: true, ..Errand::default() }).await?;
-        Ok(true)
+        self.send(steps, Errand { asked, since_ms, comparing: true, ..Errand::default() }).await
     }
 
     pub(super) async fn send(&mut self, steps: Vec<Step>, errand: Errand) -> Result<()> {
@@ -340,20 +351,41 @@ impl<'a> Visit<'a> {
         let mut flight = Flight::new(self.next_batch, errand, steps, (self.session.clock)());
         self.note_moves(&mut flight).await?;
         self.next_batch += 1;
-        let mut bytes = 0;
+        let (mut frames, mut bytes) = (Vec::with_capacity(flight.operated.len() + 1), 0);
         for step in &mut flight.operated {
             // Its bytes are not needed again.
             if let Action::Operate { frame, word } = std::mem::replace(&mut step.action, Action::Sent) {
                 let from = step.from.as_ref().map(tracing::field::display);
                 tracing::debug!(path = %step.path, operation = word, from, batch = flight.number, replica = %self.session.endpoint.name);
                 bytes += frame.as_bytes().len() as u64;
-                self.sender.send(Lane::Urgent, frame).await?;
+                frames.push(frame);
             }
         }
-        let commit = FromPrimary::Commit { batch: flight.number, position };
-        self.sender.send(Lane::Urgent, commit.encode()?).await?;
+        frames.push(FromPrimary::Commit { batch: flight.number, position }.encode()?);
+        self.forward(frames).await?;
         self.session.pulse.send_modify(|pulse| pulse.bytes += bytes);
         self.flights.push_back(flight);
+        Ok(())
+    }
+
+    /// Hands a batch to the link: what that has room for at once, and the rest beside whatever else there is to do.
+    async fn forward(&mut self, frames: Vec<Frame>) -> Result<()> {
+        if let Some(rest) = self.rest.take() {
+            rest.await.map_err(|_| Error::Gone)??;
+        }
+        let mut frames = frames.into_iter();
+        while let Some(frame) = frames.next() {
+            let Some(frame) = self.sender.try_send(Lane::Urgent, frame)? else { continue };
+            let sender = self.sender.clone();
+            let rest = async move {
+                for frame in std::iter::once(frame).chain(frames) {
+                    sender.send(Lane::Urgent, frame).await?;
+                }
+                Ok(())
+            };
+            self.rest = Some(AbortOnDropHandle::new(tokio::spawn(rest)));
+            break;
+        }
         Ok(())
     }
 
@@ -485,6 +517,26 @@ impl<'a> Visit<'a> {
         }
         Ok(())
     }
+}
+
+/// Waits until the plan in the making is made, if there is one.
+async fn made(ahead: &mut Option<Ahead>) -> Result<()> {
+    match ahead {
+        Some(Ahead { plan, .. }) => {
+            let Making::Begun(making) = plan else { return std::future::pending().await };
+            *plan = Making::Done(making.await.map_err(|_| Error::Gone)??);
+            Ok(())
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the link has taken the rest of a batch, if there is one.
+async fn sent(rest: &mut Option<AbortOnDropHandle<Result<()>>>) -> Result<()> {
+    let Some(sending) = rest else { return std::future::pending().await };
+    let sent = sending.await;
+    *rest = None;
+    sent.map_err(|_| Error::Gone)?
 }
 
 /// Reads answers ahead, so that the replica can always get rid of them.
