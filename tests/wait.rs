@@ -1,10 +1,10 @@
-//! `fulmar wait` while replicas come and go.
+//! What `fulmar wait` promises: while replicas come and go, and while files are written.
 
 use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
-use fulmar_testkit::{Cluster, until};
+use fulmar_testkit::{Cluster, Halted, oracle, until};
 
 #[test]
 fn wait_returns_when_a_replica_that_was_away_is_back_and_lacks_nothing() {
@@ -65,5 +65,26 @@ fn what_changes_behind_a_comparison_arrives_though_its_last_change_still_waits_t
         Ok(content) if content == "three" => Ok(()),
         other => Err(format!("{other:?} {:#}", cluster.status())),
     });
+    follow.stop();
+}
+
+#[test]
+fn a_file_that_is_looked_at_while_it_is_written_in_place_arrives_as_it_is_in_the_end() {
+    let cluster = Cluster::new(env!("CARGO_BIN_EXE_fulmar"));
+    let file = cluster.source().join("file");
+    fs::write(&file, "x".repeat(5000)).unwrap();
+    let follow = cluster.follow(&[]);
+    cluster.settle();
+    let Some(write) = Halted::zeros(&file, 4096) else { return };
+    // Somebody else opens it for writing, and closes it: it is looked at, and what comes behind it afterwards.
+    drop(fs::File::options().write(true).open(&file).unwrap());
+    fs::write(cluster.source().join("marker"), "").unwrap();
+    until(Duration::from_secs(60), "it is looked at", || {
+        let passed = cluster.replica(0).join("marker").exists() || follow.is_stuck("fulmar-plan");
+        if passed { Ok(()) } else { Err(follow.log()) }
+    });
+    write.finish();
+    cluster.settle();
+    oracle::assert_equal(cluster.source(), &cluster.replica(0));
     follow.stop();
 }
