@@ -238,7 +238,7 @@ fn what_happened_while_nobody_followed_arrives_after_the_start() {
         life.run(100);
         let follow = cluster.follow(&[]);
         life.run(100);
-        cluster.assert_in_sync(1);
+        cluster.assert_follows(&life, 1);
         follow.stop();
     }
 }
@@ -363,7 +363,7 @@ fn a_replica_that_was_away_comes_back_and_holds_nobody_up() {
     let mut life = Life::with(cluster.source(), fresh_seed(), Options { removals: false, ..Options::default() });
     life.run(150);
     let follow = cluster.follow_to(&[near.as_os_str(), &away], &["--rsh", rsh.command().to_str().unwrap()]);
-    cluster.assert_in_sync(2);
+    cluster.assert_follows(&life, 2);
 
     rsh.refuse();
     assert_eq!(rsh.kill_far_ends(), 1);
@@ -381,7 +381,7 @@ fn a_replica_that_was_away_comes_back_and_holds_nobody_up() {
 
     rsh.allow();
     life.run(50);
-    cluster.assert_in_sync(2);
+    cluster.assert_follows(&life, 2);
     cluster
         .until_status(1, "it is live and has no backlog", |status| status["state"] == "live" && status["backlog"] == 0);
     follow.stop();
@@ -404,7 +404,7 @@ fn a_replica_is_killed_again_and_again_while_life_goes_on() {
         life.run(30);
         until_connected(&rsh);
     }
-    cluster.assert_in_sync(1);
+    cluster.assert_follows(&life, 1);
     follow.stop();
 }
 

@@ -164,6 +164,11 @@ fn prune(transaction: &Transaction<'_>, head: Seq) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// The cursor that is furthest; `None`: there is none.
+pub(crate) fn furthest(transaction: &Transaction<'_>) -> rusqlite::Result<Option<Seq>> {
+    transaction.prepare_cached("SELECT max(cursor) FROM replicas")?.query_row([], |row| column::seq_or_null(row, 0))
+}
+
 fn pruned(connection: &Connection) -> rusqlite::Result<Seq> {
     connection.prepare_cached("SELECT pruned FROM state")?.query_row([], |row| column::seq(row, 0))
 }

@@ -10,6 +10,7 @@
 //! again, which is harmless.
 
 use crate::column::{self, clamp, limit};
+use crate::cursor;
 use crate::error::{At, Result};
 use crate::log::Log;
 use crate::open::{self, Opened};
@@ -104,16 +105,18 @@ impl Queue {
     /// Adds suspicions in one transaction and gives the highest position, which covers them all.
     ///
     /// A path that the planner has yet to take keeps its place: it will be looked at anyway, and a path that changes for
-    /// ever would otherwise be last for ever. A path that was taken moves to the end.
+    /// ever would otherwise be last for ever. A path that was taken moves to the end. So does one whose place is behind a
+    /// cursor: a replica that has been compared was given a position ahead of the planner, and asks for nothing before it.
     pub fn put(&mut self, changes: &[NewChange]) -> Result<Seq> {
         if changes.is_empty() {
             return Ok(self.last);
         }
         let (head, mut last) = (self.head, self.last);
         self.write(|transaction| {
+            let passed = cursor::furthest(transaction)?.unwrap_or(head).max(head);
             let mut changed = false;
             for change in changes {
-                changed |= put_one(transaction, change, head, &mut last)?;
+                changed |= put_one(transaction, change, passed, &mut last)?;
             }
             if changed {
                 transaction.prepare_cached("UPDATE state SET last = ?1")?.execute([clamp(last.0)])?;
@@ -238,8 +241,8 @@ impl Queue {
     }
 }
 
-/// Gives whether anything was written.
-fn put_one(transaction: &Transaction<'_>, change: &NewChange, head: Seq, last: &mut Seq) -> rusqlite::Result<bool> {
+/// Gives whether anything was written. Up to `passed` somebody may have looked at the paths before this.
+fn put_one(transaction: &Transaction<'_>, change: &NewChange, passed: Seq, last: &mut Seq) -> rusqlite::Result<bool> {
     let NewChange { path, scope, first_seen_ms } = change;
     let Some(row) = find(transaction, path)? else {
         *last = Seq(last.0 + 1);
@@ -249,7 +252,7 @@ fn put_one(transaction: &Transaction<'_>, change: &NewChange, head: Seq, last: &
         return Ok(true);
     };
     let wanted = Change {
-        seq: if row.seq > head { row.seq } else { Seq(last.0 + 1) },
+        seq: if row.seq > passed { row.seq } else { Seq(last.0 + 1) },
         path: row.path.clone(),
         scope: row.scope.max(*scope),
         first_seen_ms: row.first_seen_ms.min(*first_seen_ms),

@@ -182,12 +182,21 @@ impl Running {
         }
     }
 
-    /// The letter of each thread's state in `/proc` (see proc_pid_stat(5)).
+    /// Whether its thread of this name waits for the kernel and for nothing else: a disk, or a lock.
+    pub fn is_stuck(&self, name: &str) -> bool {
+        let named =
+            |thread: &PathBuf| fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+        self.threads().filter(named).any(|thread| state(&thread) == Some('D'))
+    }
+
     fn thread_states(&self) -> Vec<char> {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().filter_map(Result::ok);
-        // The state follows the name, which is in brackets and may hold any character. A thread may end meanwhile.
-        let state = |stat: String| stat.rsplit_once(") ")?.1.chars().next();
-        threads.filter_map(|thread| state(fs::read_to_string(thread.path().join("stat")).ok()?)).collect()
+        self.threads().filter_map(|thread| state(&thread)).collect()
+    }
+
+    /// Their places in `/proc`.
+    fn threads(&self) -> impl Iterator<Item = PathBuf> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten();
+        threads.filter_map(|thread| Some(thread.ok()?.path()))
     }
 
     fn process(&self) -> Pid {
@@ -269,6 +278,13 @@ impl std::fmt::Display for Finished {
         let Self { code, stdout, stderr, arguments } = self;
         write!(f, "fulmar {arguments:?} ended with {code}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
     }
+}
+
+/// The letter of a thread's state (see proc_pid_stat(5)), by its place in `/proc`; `None` when it has ended.
+pub(crate) fn state(thread: &Path) -> Option<char> {
+    let stat = fs::read_to_string(thread.join("stat")).ok()?;
+    // It follows the name, which is in brackets and may hold any character.
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 fn code(status: std::process::ExitStatus) -> i32 {

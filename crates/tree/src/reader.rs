@@ -43,6 +43,7 @@ impl Reader {
         if stat.kind != Kind::File {
             return Err(Error::NotAFile { path, kind: stat.kind });
         }
+        sys::outlast_write(fd.as_fd());
         if stat.size > SEQUENTIAL_FROM_BYTES {
             // Only a hint: a file system that does not take it reads correctly without.
             let _ = rustix::fs::fadvise(&fd, 0, None, Advice::Sequential);

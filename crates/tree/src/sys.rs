@@ -54,6 +54,19 @@ pub(crate) fn open_to_read(dir: BorrowedFd<'_>, name: &[u8]) -> std::result::Res
     }
 }
 
+/// Waits for the write to an open file that is under way, if there is one.
+///
+/// RACE: a write moves the times first and the bytes then, within one lock that neither `statx` nor, on ext4 and others, a read
+/// takes. Who asks for the times and reads in between has the old bytes with the new times, and nothing moves those again. A
+/// question for data takes the lock, so behind it the times that were asked for before it are those of the bytes, or move with
+/// the next write.
+///
+/// Not covered: direct writes over blocks that ext4 has allocated, which share the lock; stores through a mapping.
+pub(crate) fn outlast_write(file: BorrowedFd<'_>) {
+    // Whether there is data at all does not matter, nor that a file system does not tell.
+    let _ = rustix::fs::seek(file, SeekFrom::Data(0));
+}
+
 /// Where data begins at or after `from` in an open file, and where it ends; both at most `end`. Where the file system does not
 /// tell, all is data.
 pub(crate) fn data_after(file: BorrowedFd<'_>, from: u64, end: u64) -> std::result::Result<(u64, u64), Errno> {

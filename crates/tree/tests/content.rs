@@ -2,6 +2,7 @@
 
 mod support;
 
+use fulmar_testkit::Halted;
 use fulmar_tree::{Error, Private, Reader, Stage, hash_bytes};
 use proptest::prelude::*;
 use std::io::{Seek, SeekFrom, Write};
@@ -124,6 +125,24 @@ fn what_arrives_out_of_order_is_refused_and_leaves_nothing() {
     assert!(matches!(staged.write_at(u64::MAX, b"x"), Err(Error::Write { .. })));
     assert!(matches!(staged.finish(u64::MAX), Err(Error::Write { .. })));
     assert!(support::everything(&fixture.path(".fulmar/stage")).is_empty());
+}
+
+#[test]
+fn a_write_under_way_has_ended_or_moves_the_times_of_what_was_read() {
+    for fixture in [Fixture::new(), Fixture::in_memory()] {
+        fixture.file("file", [b'x'; 4096]);
+        let Some(write) = Halted::zeros(&fixture.path("file"), 4096) else { return };
+        let tree = fixture.tree.clone();
+        let (before, hash, after) = write.during(move || {
+            let reader = tree.root().open_file(&name("file")).expect("a file");
+            let before = *reader.stat();
+            let (hash, after) = reader.finish().expect("a hash");
+            (before, hash, after)
+        });
+        let now = support::stat_of(fixture.root(), "file");
+        let holds = before.same_version(&after) && after.same_version(&now);
+        assert!(!holds || hash == hash_bytes(&[0; 4096]), "{before:?}");
+    }
 }
 
 proptest! {

@@ -93,3 +93,23 @@ fn what_one_replica_has_removed_already_is_removed_from_the_others() {
     assert_eq!(plan(of_several, Have::Gone { approved: true }), ["remove file"]);
     assert_eq!(plan(Mood::Everyone, Have::Unknown), [""; 0], "nothing is left to be told");
 }
+
+#[test]
+fn a_name_that_another_file_takes_between_the_look_and_the_reading_sends_us_to_the_names_it_left() {
+    let source = tempfile::tempdir().expect("a directory");
+    let [one, other, beside] = ["one", "other", "beside"].map(|name| source.path().join(name));
+    fs::write(&one, "content").expect("a file");
+    fs::hard_link(&one, &other).expect("a link");
+    let mut catalog = Catalog::in_memory().expect("a catalog");
+    operations(&source, &mut catalog, &[("one", Have::Missing), ("other", Have::Missing)]);
+    planned(&source, &mut catalog, Mood::Everyone, |plan| {
+        let path = |text: &str| RelPath::parse(text.as_bytes()).expect("a path");
+        fs::write(&other, "written through the other name").expect("a file");
+        let stat = plan.look(&path("other"))?.expect("it is there");
+        fs::write(&beside, "another file").expect("a file");
+        fs::rename(&beside, &other).expect("a rename");
+        plan.file(path("other"), stat, Have::Unknown)?;
+        assert!(plan.siblings.contains(&path("one")));
+        Ok(())
+    });
+}

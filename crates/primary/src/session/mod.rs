@@ -2,14 +2,15 @@
 //! replica.
 //!
 //! Reading order: this file (reaching it, again and again; at first together, `gate`), `visit` (one connection), `cursor`
-//! (what is written down of it), `flight` (a batch under way), `comparing` (a comparison under way; before it `survey`), `due`
-//! (what is tried again, and large files), `removals` (what is gone).
+//! (what is written down of it), `flight` (a batch under way) and `moves` (the directories it renames), `comparing` (a
+//! comparison under way; before it `survey`), `due` (what is tried again, and large files), `removals` (what is gone).
 
 mod comparing;
 mod cursor;
 mod due;
 mod flight;
 mod gate;
+mod moves;
 mod removals;
 mod survey;
 mod visit;

@@ -7,6 +7,7 @@
 use super::comparing::Comparing;
 use super::cursor::{Settled, resume};
 use super::flight::{Errand, Flight, Left, Patience};
+use super::moves::Moves;
 use super::removals::Removals;
 use super::{Session, Until};
 use crate::chunks::{Arrived, Parcel, Shipping};
@@ -17,7 +18,7 @@ use crate::step::{Action, Step};
 use crate::{Error, Result, Would};
 use fulmar_link::{Lane, Link, Receiver, Sender};
 use fulmar_model::{DeletePolicy, RelPath, ReplicaId, Seq};
-use fulmar_store::{Outstanding, OutstandingCount, Work};
+use fulmar_store::{OutstandingCount, Work};
 use fulmar_tree::Tree;
 use fulmar_wire::{Frame, FromPrimary, FromReplica};
 use std::collections::{HashMap, VecDeque};
@@ -82,8 +83,7 @@ pub(super) struct Visit<'a> {
     /// Paths of outstanding work that is under way, and since when it is known.
     pub(super) busy: HashMap<RelPath, i64>,
     pub(super) attempts: HashMap<RelPath, u32>,
-    /// Directory renames that were sent and not answered, with their batch.
-    moves: VecDeque<(u64, RelPath, RelPath)>,
+    moves: Moves,
     pub(super) comparing: Option<Comparing>,
     /// The comparison that begins next, once every batch before this one has been answered.
     pub(super) fence: Option<(RelPath, u64)>,
@@ -151,7 +151,7 @@ impl<'a> Visit<'a> {
             retries: VecDeque::new(),
             busy: HashMap::new(),
             attempts: HashMap::new(),
-            moves: VecDeque::new(),
+            moves: Moves::default(),
             comparing: None,
             fence: None,
             next_page: 0,
@@ -389,7 +389,8 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
-    /// What is left over below a directory means nothing once it is renamed: the subtree is compared under its new name.
+    /// What is left over below a directory means nothing once it is renamed: the subtree is compared under its new name. Of
+    /// what batches under way leave over, see [`Moves`].
     async fn note_moves(&mut self, flight: &mut Flight) -> Result<()> {
         let renamed = flight.operated.iter().filter(|step| step.subtree);
         let moves: Vec<_> = renamed.filter_map(|step| Some((step.from.clone()?, step.path.clone()))).collect();
@@ -402,30 +403,9 @@ impl<'a> Visit<'a> {
             if leftovers {
                 flight.left.insert(to.clone(), Left::new(Work::Compare, 0));
             }
-            self.moves.push_back((flight.number, from, to));
+            self.moves.note(flight.number, from, to);
         }
         Ok(())
-    }
-
-    /// The same for what turns out to be left over by a batch that was sent before the rename, or with it.
-    fn follow_moves(&mut self, batch: u64, left: &mut Vec<Outstanding>) {
-        let mut compare = Vec::new();
-        for row in left.iter() {
-            let mut path = row.path.clone();
-            for (number, from, to) in &self.moves {
-                if let Some(below) = path.strip(from).filter(|_| *number >= batch) {
-                    path = below.under(to);
-                    compare.push((to.clone(), row.since_ms));
-                }
-            }
-        }
-        for (path, since_ms) in compare {
-            left.retain(|row| row.path != path);
-            left.push(Left::new(Work::Compare, 0).at(path, since_ms));
-        }
-        while self.moves.front().is_some_and(|(number, ..)| *number <= batch) {
-            self.moves.pop_front();
-        }
     }
 
     async fn answered(&mut self, answer: FromReplica) -> Result<()> {
@@ -462,7 +442,7 @@ impl<'a> Visit<'a> {
         let patience = if self.comparing.is_some() { Patience::Comparing } else { Patience::None };
         let landed = flight.land(outcomes, &self.attempts, patience, (self.session.clock)());
         let mut landed = landed.ok_or(Error::Protocol("an outcome of an operation that was not sent"))?;
-        self.follow_moves(batch, &mut landed.left);
+        self.moves.follow(batch, &mut landed.left);
         for path in paths {
             self.busy.remove(&path);
         }

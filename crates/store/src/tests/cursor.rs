@@ -79,6 +79,18 @@ fn a_row_that_moved_to_the_end_is_not_pruned_with_its_old_place() {
 }
 
 #[test]
+fn a_path_that_waits_to_be_taken_moves_to_the_end_once_a_cursor_has_passed_it() {
+    let mut queue = two_followers();
+    queue.put(&[suspect("e", 1)]).expect("put");
+    assert_eq!(queue.put(&[suspect("e", 2)]).expect("put"), Seq(5));
+    // It was compared, and goes on from the end of the queue.
+    queue.reset_cursor(replica_id(2)).expect("reset");
+    advance(&mut queue, 2, 5);
+    assert_eq!(queue.put(&[suspect("e", 3)]).expect("put"), Seq(6));
+    assert_eq!(remaining(&queue), [1, 2, 3, 4, 6]);
+}
+
+#[test]
 fn a_cursor_never_goes_back() {
     let mut queue = two_followers();
     advance(&mut queue, 1, 3);
