@@ -7,7 +7,8 @@
     g  500, 2 000, 5 000 mails/s        h  200 mails/s while a large file is on its way
     i  one replica against eight        j  restart of follow on a's tree
     k  a million tiny files: first sync, nothing changed, restart
-    l  every byte of a's tree compared with its copy
+    l  every byte of a's tree compared with its copy, from memory and from the disk
+    m  the trees of a and k, verified quickly beside a follow
 
 Needs root (loop mounts) and a quiet machine. What is measured and how stands in docs/performance.md. Whatever is not
 installed is skipped, with a line. Progress goes to stderr, the table to stdout.
@@ -32,7 +33,7 @@ from record import Record
 
 ROOT = Path(__file__).resolve().parent.parent
 STDOUT = Path("/dev/stdout")
-MEASURES = "abcdefghijkl"
+MEASURES = "abcdefghijklm"
 
 
 def main():

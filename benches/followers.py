@@ -96,6 +96,16 @@ def fulmar_restart(record, measure, contenders, source, to, number):
         missed.unlink()
 
 
+def fulmar_verify(record, measure, contenders, source, to):
+    """A quick verification beside a `follow` that has nothing else to do; the second, as the first one's records are read from the disk."""
+    profile = ["--profile", "maildir"] if measure == "m-mail" else []
+    with fulmar(contenders, source.path, [to], peers.state_of(to), "--verify-quick-every", "never", *profile) as follower:
+        command = [contenders.fulmar, "verify", source.path, "--control", contenders.ground.path / "control.sock"]
+        for _ in range(2):
+            cost = process.measure(command, contenders.ground.log("verify"), also=[follower.pid])
+        record.add(measure, "fulmar", seconds=cost.seconds, cpu_s=cost.cpu_s)
+
+
 def lsyncd_restart(record, measure, contenders, source, to, number):
     """lsyncd keeps nothing: a start is a whole rsync. Over when that has ended."""
     if shutil.which("lsyncd") is None:

@@ -64,6 +64,8 @@ GOALS = [
     Goal("k-noop", "peak_mib", 100),
     Goal("k-restart", "peak_mib", 100),
     Goal("k-first", "store_bytes_per_file", 200),
-    Goal("l", "seconds", 0.5, ["rsync -aHAX"]),
-    Goal("l", "seconds", 1.3, ["floor"]),
+    Goal("l-warm", "seconds", 0.5, ["rsync -aHAX"]),
+    Goal("l-warm", "seconds", 1.3, ["floor"]),
+    Goal("l-cold", "seconds", 1.3, ["floor"]),
+    *[Goal(f"m-{tree}", "seconds", 1.5, ["floor"]) for tree in ["mail", "tiny"]],
 ]

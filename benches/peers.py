@@ -12,17 +12,21 @@ from typing import Callable
 import process
 
 DAEMON_START_MAX_S = 10
+# Of a side, from a disk that has several things to do at once.
+COLD_READERS = 8
 
 
 @dataclass
 class Peer:
-    """`first`, `again` and `audit` take (source, destination, log) and give the Cost; None where it would just copy again, or cannot."""
+    """`first`, `again`, `audit` and `audit_cold` (from the disk) take (source, destination, log) and give the Cost; None where it
+    would just copy again, or cannot."""
 
     name: str
     needs: str
     first: Callable
     again: Callable | None = None
     audit: Callable | None = None
+    audit_cold: Callable | None = None
 
 
 class Contenders:
@@ -33,14 +37,15 @@ class Contenders:
 
     def trees(self):
         """In the order of the table, Fulmar first."""
+        checksum = self.rsync("-naHAXi", "--checksum", "--delete")
         return [
-            Peer("fulmar", str(self.fulmar), self.sync, self.sync, self.verify),
-            Peer("rsync -aHAX", "rsync", self.rsync("-aHAX"), self.rsync("-aHAX"), self.rsync("-naHAXi", "--checksum", "--delete")),
+            Peer("fulmar", str(self.fulmar), self.sync, self.sync, self.verify, self.verify),
+            Peer("rsync -aHAX", "rsync", self.rsync("-aHAX"), self.rsync("-aHAX"), checksum, checksum),
             Peer("rsync -aHAX daemon", "rsync", self.rsync_daemon("-aHAX"), self.rsync_daemon("-aHAX")),
             Peer("rsync -a daemon", "rsync", None, self.rsync_daemon("-a")),
             Peer("cp -a", "cp", self.cp),
             Peer("tar | tar", "tar", self.tar),
-            Peer("floor", str(self.bench), self.copy, self.walk, self.hash),
+            Peer("floor", str(self.bench), self.copy, self.walk, self.hash(2), self.hash(2 * COLD_READERS)),
         ]
 
     def sync(self, source, to, log, *options):
@@ -74,8 +79,9 @@ class Contenders:
     def walk(self, source, to, log):
         return process.measure([self.bench, "walk", source, to, "--threads", "2"], log)
 
-    def hash(self, source, to, log):
-        return process.measure([self.bench, "walk", "--hash", source, to, "--threads", "2"], log)
+    def hash(self, threads):
+        """Both sides by so many threads in all."""
+        return lambda source, to, log: process.measure([self.bench, "walk", "--hash", source, to, "--threads", str(threads)], log)
 
     def warm(self, source):
         subprocess.run([self.bench, "walk", "--read", source], check=True, stdout=subprocess.DEVNULL)

@@ -26,7 +26,10 @@ MEASURES = {
     "k-first": "first sync, W4",
     "k-noop": "nothing changed, W4",
     "k-restart": "restart of follow, W4",
-    "l": "audit, W1",
+    "l-warm": "audit from memory, W1",
+    "l-cold": "audit from the disk, W1",
+    "m-mail": "quick verification, W1",
+    "m-tiny": "quick verification, W4",
 }
 UNITS = {
     "seconds": "s",

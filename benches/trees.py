@@ -1,4 +1,4 @@
-"""Measures of whole trees: first sync, nothing changed, restart, audit (a, b, c, j, k, l).
+"""Measures of whole trees: first sync, nothing changed, restart, audit, quick verification (a, b, c, j, k, l, m).
 
 One fresh image for each contender and run; on it the first sync, then what is asked of an existing copy.
 """
@@ -6,18 +6,23 @@ One fresh image for each contender and run; on it the first sync, then what is a
 import json
 import os
 import sys
+from pathlib import Path
 
 import followers
 import peers
 import process
 import workload
 
-# Workload, and which measure its first sync, its second, its restart and its audit are.
+# Workload, and which measure its first sync, its second, its restart, its audit (from memory, and from the disk) and its quick
+# verification are.
 PLANS = {
-    "W1": {"first": "a", "again": "c", "restart": "j", "audit": "l"},
+    "W1": {"first": "a", "again": "c", "restart": "j", "audit": "l-warm", "cold": "l-cold", "verify": "m-mail"},
     "W2": {"first": "b"},
-    "W4": {"first": "k-first", "again": "k-noop", "restart": "k-restart"},
+    "W4": {"first": "k-first", "again": "k-noop", "restart": "k-restart", "verify": "m-tiny"},
 }
+# Who has no part in these has none.
+ONLY_OF = {"restart": ["fulmar", "rsync -aHAX"], "verify": ["fulmar", "floor"]}
+DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 
 def run(record, contenders, options):
@@ -34,7 +39,7 @@ def run(record, contenders, options):
                     continue
                 if not peers.is_installed(peer):
                     record.skip(measure, peer.name, "is not installed")
-                elif set(plan) == {"restart"} and peer.name not in ["fulmar", "rsync -aHAX"]:
+                elif all(peer.name not in ONLY_OF.get(step, [peer.name]) for step in plan):
                     continue
                 else:
                     with record.attempt(measure, peer.name):
@@ -51,7 +56,7 @@ def one(record, contenders, source, peer, plan, number):
         os.sync()
         if peer.first is None and "again" not in plan:
             return
-        if set(plan) == {"audit"} and peer.audit is None:
+        if set(plan) <= {"audit", "cold"} and peer.audit is None:
             return
         # Who has no first copy of its own is given another's.
         cost = (peer.first or contenders.rsync("-aHAX"))(source.path, to, log)
@@ -77,6 +82,20 @@ def one(record, contenders, source, peer, plan, number):
             contenders.warm(to)
             cost = peer.audit(source.path, to, log)
             record.add(plan["audit"], peer.name, seconds=cost.seconds, cpu_s=cost.cpu_s, peak_mib=cost.peak_mib)
+        if "cold" in plan and peer.audit_cold is not None:
+            if forget():
+                cost = peer.audit_cold(source.path, to, log)
+                record.add(plan["cold"], peer.name, seconds=cost.seconds, cpu_s=cost.cpu_s, peak_mib=cost.peak_mib)
+            else:
+                record.skip(plan["cold"], peer.name, f"cannot be measured: {DROP_CACHES} is not to be written")
+        if "verify" in plan and peer.name in ONLY_OF["verify"]:
+            contenders.warm(source.path)
+            contenders.warm(to)
+            if peer.name == "fulmar":
+                followers.fulmar_verify(record, plan["verify"], contenders, source, to)
+            else:
+                cost = contenders.walk(source.path, to, log)
+                record.add(plan["verify"], peer.name, seconds=cost.seconds, cpu_s=cost.cpu_s)
         if "restart" in plan and peer.name == "fulmar":
             followers.fulmar_restart(record, plan["restart"], contenders, source, to, number)
         if "restart" in plan and peer.name == "rsync -aHAX":
@@ -84,3 +103,13 @@ def one(record, contenders, source, peer, plan, number):
         if "restart" in plan and peer.name == "floor":
             cost = process.measure([contenders.bench, "walk", source.path, "--threads", "2"], log)
             record.add(plan["restart"], peer.name, caught_up_s=cost.seconds, cpu_s=cost.cpu_s)
+
+
+def forget():
+    """Everything that is in memory of any disk, of an image's content and of the file that it is; false where that is not allowed."""
+    os.sync()
+    try:
+        DROP_CACHES.write_text("3\n")
+    except OSError:
+        return False
+    return True

@@ -32,6 +32,13 @@ fn found(finished: &Finished) -> (Vec<Value>, Value) {
     (lines, summary["replicas"][0].clone())
 }
 
+/// Path, verdict and troubles of each.
+fn verdicts(lines: &[Value]) -> Vec<String> {
+    let one =
+        |line: &Value| format!("{} {} {}", line["path"], line["verdict"].as_str().unwrap_or("?"), line["troubles"]);
+    lines.iter().map(one).collect()
+}
+
 /// Content of a file, with its times as they were.
 fn quietly(path: &Path, content: &str) {
     let before = path.metadata().unwrap().modified().unwrap();
@@ -41,17 +48,22 @@ fn quietly(path: &Path, content: &str) {
 }
 
 #[test]
-fn mailboxes_that_are_well_are_counted_and_nothing_is_said_of_them() {
+fn every_mailbox_that_is_well_is_told_to_be_equal_and_a_table_counts_them() {
     let cluster = cluster();
     let finished = verify(&cluster, &["--format", "json"]);
     finished.expect(0);
     let (lines, replica) = found(&finished);
-    assert_eq!(
-        (lines.len(), &replica["mailboxes"]["count"], &replica["mailboxes"]["troubled"]),
-        (0, &2.into(), &0.into())
-    );
+    assert_eq!(verdicts(&lines), [r#""ann" equal []"#, r#""bob" equal []"#], "{finished}");
+    assert_eq!((&lines[0]["on_source"]["messages"], &lines[0]["on_replica"]["uidvalidity"]), (&3.into(), &100.into()));
+    let count = |word: &str| replica["mailboxes"][word].as_u64().unwrap();
+    assert_eq!(["count", "equal", "troubled", "busy"].map(count), [2, 2, 0, 0]);
     let table = verify(&cluster, &[]);
-    assert!(table.stdout.contains("mail     2 mailboxes, 0 with something wrong"), "{table}");
+    assert!(table.stdout.contains("mail     2 mailboxes: 2 equal, 0 troubled\n"), "{table}");
+    assert!(!table.stdout.contains("ann"), "{table}");
+    let page = verify(&cluster, &["--format", "html", "--limit", "1"]).stdout;
+    let row = r#"<tr><td class="name">ann</td><td class="good">equal</td><td class="count">3</td></tr>"#;
+    assert!(page.contains("<summary>2 equal</summary>") && page.contains(row), "{page}");
+    assert!(!page.contains("bob") && page.contains("<p>and 1 more</p>\n</details>"), "{page}");
     // Elsewhere nobody looks for them.
     let plain = cluster.sync(&["--verify", "--format", "json"]);
     assert!(found(&plain).1["mailboxes"].is_null(), "{plain}");
@@ -69,10 +81,13 @@ fn what_is_wrong_with_a_mailbox_is_told_with_what_both_sides_have() {
     finished.expect(1);
     let (mut lines, replica) = found(&finished);
     lines.sort_by_key(|line| line["path"].to_string());
-    let troubles: Vec<String> = lines.iter().map(|line| format!("{} {}", line["path"], line["troubles"])).collect();
     assert_eq!(
-        troubles,
-        [r#""ann" ["cut-on-replica","absent"]"#, r#""bob" ["uidvalidity"]"#, r#""carl" ["extra"]"#],
+        verdicts(&lines),
+        [
+            r#""ann" troubled ["cut-on-replica","absent","differs"]"#,
+            r#""bob" troubled ["uidvalidity","differs"]"#,
+            r#""carl" troubled ["extra"]"#
+        ],
         "{finished}"
     );
     let [ann, bob, carl] = &lines[..] else { panic!("{finished}") };
@@ -94,10 +109,7 @@ fn what_is_wrong_with_a_mailbox_is_told_with_what_both_sides_have() {
         assert!(table.stdout.contains(text), "{text}\n{table}");
     }
     let page = verify(&cluster, &["--format", "html"]).stdout;
-    assert!(
-        page.contains("Mailboxes in which something is wrong: 3 of 3") && page.contains("UIDVALIDITY 999"),
-        "{page}"
-    );
+    assert!(page.contains("Mailboxes: 3 mailboxes: 0 equal, 3 troubled") && page.contains("UIDVALIDITY 999"), "{page}");
 }
 
 #[test]
@@ -109,6 +121,27 @@ fn damage_that_was_replicated_faithfully_is_told_though_both_sides_are_equal() {
     finished.expect(0);
     let (lines, replica) = found(&finished);
     assert_eq!(replica["verdict"], "equal");
-    assert_eq!(lines.len(), 1, "{finished}");
-    assert_eq!(lines[0]["troubles"], r#"["cut-on-source","cut-on-replica"]"#.parse::<Value>().unwrap());
+    assert_eq!(
+        verdicts(&lines),
+        [r#""ann" troubled ["cut-on-source","cut-on-replica"]"#, r#""bob" equal []"#],
+        "{finished}"
+    );
+}
+
+#[test]
+fn a_mailbox_whose_names_and_list_agree_is_not_equal_while_a_message_in_it_differs() {
+    let cluster = cluster();
+    quietly(&cluster.replica(0).join("bob/cur/2.M1.h,S=4:2,"), "liam");
+    let finished = verify(&cluster, &["--format", "json"]);
+    finished.expect(1);
+    let (lines, replica) = found(&finished);
+    assert_eq!(verdicts(&lines), [r#""ann" equal []"#, r#""bob" troubled ["differs"]"#], "{finished}");
+    let count = |word: &str| replica["mailboxes"][word].as_u64().unwrap();
+    assert_eq!(["count", "equal", "troubled", "busy"].map(count), [2, 1, 1, 0]);
+    let table = verify(&cluster, &[]);
+    assert!(table.stdout.contains("mail     2 mailboxes: 1 equal, 1 troubled\n"), "{table}");
+    assert!(table.stdout.contains("  bob\n") && !table.stdout.contains("  ann\n"), "{table}");
+    let page = verify(&cluster, &["--format", "html"]).stdout;
+    let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"));
+    assert!(at(r#"bob</td><td class="bad">troubled"#) < at(r#"ann</td><td class="good">equal"#), "{page}");
 }

@@ -5,9 +5,9 @@ use crate::exit::{Failure, Result};
 use crate::state::pasted;
 use crate::{identity, state};
 use fulmar_link::{Invocation, Link, shell_quote};
-use fulmar_model::{Filter, QueueId, ReplicaId, escape};
+use fulmar_model::{Depth, Filter, QueueId, ReplicaId, escape};
 use fulmar_primary::{AuditSettings, Endpoint, Error, Mode, Periodic, Settings, Target};
-use fulmar_tree::audit::Scope;
+use fulmar_tree::audit::{Scope, readers};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -60,7 +60,7 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
 pub fn audit_settings(trees: &Trees, audit: &AuditArgs) -> Result<AuditSettings> {
     let source = state::source(&trees.source)?;
     let (filter, places) = (filter(trees)?, places(trees)?);
-    let boot = identity::boot();
+    let (boot, idle) = (identity::boot(), audit.io_priority == IoPriority::Idle);
     Ok(AuditSettings {
         scope: Scope::default(),
         source,
@@ -68,9 +68,9 @@ pub fn audit_settings(trees: &Trees, audit: &AuditArgs) -> Result<AuditSettings>
         profile: trees.profile,
         patterns: patterns(trees),
         filter,
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        threads: readers(Depth::Deep, idle),
         rate: audit.rate,
-        idle: audit.io_priority == IoPriority::Idle,
+        idle,
         boot,
         privileged: rustix::process::geteuid().is_root(),
     })

@@ -1,6 +1,6 @@
 //! Findings by directory, as many as will be shown; the others are counted.
 
-use fulmar_model::{Difference, Hash, HeldReason, Mailbox, RelPath, Side, Trouble, Unread};
+use fulmar_model::{Difference, Hash, HeldReason, MailVerdict, Mailbox, RelPath, Side, Trouble, Unread};
 use fulmar_primary::{Finding, Why};
 use std::collections::HashMap;
 
@@ -8,6 +8,8 @@ use std::collections::HashMap;
 const DIRECTORIES_MAX: usize = 100_000;
 /// Findings that are kept in all.
 const KEPT_MAX: usize = 100_000;
+/// Mailboxes besides that are named though nothing is wrong with them, of each verdict; of more only the number is told.
+const NAMED_MAX: usize = 100_000;
 
 /// A directory in which something differs.
 #[derive(Default)]
@@ -41,6 +43,10 @@ pub struct Gathered {
     pub busy_count: u64,
     /// Mailboxes in which something is wrong, the first of them.
     pub mailboxes: Vec<Troubled>,
+    /// Mailboxes that are the same, and how many messages are in them, the first of them.
+    pub equal_mailboxes: Vec<(RelPath, u64)>,
+    /// Mailboxes of which nothing is certain, the first of them.
+    pub uncertain_mailboxes: Vec<RelPath>,
     /// Paths that are on their way, and why they are held, the first of them.
     pub arriving: Vec<(RelPath, Option<HeldReason>)>,
     /// Files that have rotted on the source: what was recorded, and whether the replica has it; the first of them.
@@ -81,12 +87,25 @@ impl Gathered {
                     self.busy.push(path);
                 }
             }
-            Finding::Mailbox { path, troubles, sides } => {
-                if self.mailboxes.len() < self.limit && room {
-                    self.kept += 1;
-                    self.mailboxes.push(Troubled { path, troubles, sides });
+            Finding::Mailbox { path, troubles, sides } => match MailVerdict::of(&troubles) {
+                MailVerdict::Troubled => {
+                    if self.mailboxes.len() < self.limit && room {
+                        self.kept += 1;
+                        self.mailboxes.push(Troubled { path, troubles, sides });
+                    }
                 }
-            }
+                MailVerdict::Equal => {
+                    if self.equal_mailboxes.len() < self.limit.min(NAMED_MAX) {
+                        let messages = sides.iter().flatten().next().map_or(0, |mailbox| mailbox.messages);
+                        self.equal_mailboxes.push((path, messages));
+                    }
+                }
+                MailVerdict::Uncertain => {
+                    if self.uncertain_mailboxes.len() < self.limit.min(NAMED_MAX) {
+                        self.uncertain_mailboxes.push(path);
+                    }
+                }
+            },
             Finding::Unreadable { side, unread } => {
                 if self.unread.len() < self.limit && room {
                     self.kept += 1;

@@ -87,8 +87,7 @@ fn facts(out: &mut String, header: &Header, verdict: &Verdict) -> std::fmt::Resu
     fact("", &side(verdict.replica))?;
     fact("Took", &format!("{:.1} s", verdict.took.as_secs_f64()))?;
     if let Some(census) = verdict.mailboxes {
-        let count = counted(census.count, "mailbox");
-        fact("Mail", &format!("{count}, {} with something wrong", census.troubled))?;
+        fact("Mail", &mail::census(census))?;
     }
     let notes = coverage(verdict);
     let complete = verdict.unread() == 0 && verdict.busy == 0;
@@ -164,24 +163,56 @@ fn directories(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
     }
 }
 
+/// Each with its verdict; those that are equal folded away.
 fn mailboxes(out: &mut String, audit: &Audit, verdict: &Verdict) -> std::fmt::Result {
-    let Some(census) = verdict.mailboxes.filter(|census| census.troubled > 0) else { return Ok(()) };
-    let shown = &audit.gathered.mailboxes;
-    writeln!(out, "<h3>Mailboxes in which something is wrong: {} of {}</h3>", census.troubled, census.count)?;
-    out.write_str("<div class=\"wide\"><table class=\"differences\">\n<tr><th>Mailbox</th><th>What</th><th>Source</th><th>Replica</th></tr>\n")?;
-    for troubled in shown {
-        let [source, replica] = &*troubled.sides;
+    let Some(census) = verdict.mailboxes.filter(|census| census.count > 0) else { return Ok(()) };
+    let gathered = &audit.gathered;
+    writeln!(out, "<h3>Mailboxes: {}</h3>", html(&mail::census(census)))?;
+    if census.troubled + census.busy > 0 {
+        out.write_str(
+            "<div class=\"wide\"><table class=\"differences\">\n\
+             <tr><th>Mailbox</th><th>Verdict</th><th>What</th><th>Source</th><th>Replica</th></tr>\n",
+        )?;
+        for troubled in &gathered.mailboxes {
+            let [source, replica] = &*troubled.sides;
+            writeln!(
+                out,
+                "<tr><td class=\"name\">{}</td><td class=\"bad\">troubled</td><td>{}</td><td class=\"name\" data-side=\"source\">{}</td><td class=\"name\" data-side=\"replica\">{}</td></tr>",
+                html(&troubled.path.to_string()),
+                html(&mail::lines(&troubled.troubles, &troubled.sides).join("; ")),
+                html(&mail::side(source.as_ref())),
+                html(&mail::side(replica.as_ref()))
+            )?;
+        }
+        for path in &gathered.uncertain_mailboxes {
+            writeln!(
+                out,
+                "<tr><td class=\"name\">{}</td><td class=\"open\">uncertain</td><td>something in it could not be compared</td><td></td><td></td></tr>",
+                html(&path.to_string())
+            )?;
+        }
+        out.write_str("</table></div>\n")?;
+        let shown = gathered.mailboxes.len() + gathered.uncertain_mailboxes.len();
+        more(out, (census.troubled + census.busy).saturating_sub(shown as u64))?;
+    }
+    if gathered.equal_mailboxes.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "<details>\n<summary>{} equal</summary>\n<table>\n<tr><th>Mailbox</th><th>Verdict</th><th>Messages</th></tr>",
+        census.equal()
+    )?;
+    for (path, messages) in &gathered.equal_mailboxes {
+        let name = html(&path.to_string());
         writeln!(
             out,
-            "<tr><td class=\"name\">{}</td><td>{}</td><td class=\"name\" data-side=\"source\">{}</td><td class=\"name\" data-side=\"replica\">{}</td></tr>",
-            html(&troubled.path.to_string()),
-            html(&mail::lines(&troubled.troubles, &troubled.sides).join("; ")),
-            html(&mail::side(source.as_ref())),
-            html(&mail::side(replica.as_ref()))
+            "<tr><td class=\"name\">{name}</td><td class=\"good\">equal</td><td class=\"count\">{messages}</td></tr>"
         )?;
     }
-    out.write_str("</table></div>\n")?;
-    more(out, census.troubled.saturating_sub(shown.len() as u64))
+    out.write_str("</table>\n")?;
+    more(out, census.equal().saturating_sub(gathered.equal_mailboxes.len() as u64))?;
+    out.write_str("</details>\n")
 }
 
 fn others(out: &mut String, audit: &Audit, verdict: &Verdict) -> std::fmt::Result {

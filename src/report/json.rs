@@ -4,7 +4,7 @@
 use super::value::json as value;
 use super::{Audit, Beside, Header};
 use crate::render::shown_error;
-use fulmar_model::{Aspect, Blame, Mailbox, Name, Side, escape};
+use fulmar_model::{Aspect, Blame, MailVerdict, Mailbox, Name, Side, escape};
 use fulmar_primary::{Coverage, Finding, Outcome, Verdict, Why};
 use serde_json::{Map, Value, json};
 
@@ -48,6 +48,7 @@ pub fn finding(replica: &str, finding: &Finding) -> Value {
                 "type": "mailbox",
                 "replica": replica,
                 "path": path.to_string(),
+                "verdict": MailVerdict::of(troubles).word(),
                 "troubles": troubles.iter().map(|trouble| trouble.word()).collect::<Vec<_>>(),
                 "on_source": mailbox(on_source.as_ref()),
                 "on_replica": mailbox(on_replica.as_ref()),
@@ -108,7 +109,7 @@ fn one(audit: &Audit) -> Value {
         "on_source": coverage(verdict.source),
         "on_replica": coverage(verdict.replica),
         "mailboxes": verdict.mailboxes.map(|census| {
-            json!({ "count": census.count, "troubled": census.troubled, "busy": census.busy })
+            json!({ "count": census.count, "equal": census.equal(), "troubled": census.troubled, "busy": census.busy })
         }),
         "hard_links_compared": verdict.links,
         "trusted_compared": verdict.trusted,

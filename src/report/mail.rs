@@ -1,7 +1,15 @@
-//! How a mailbox in which something is wrong reads, for people.
+//! How mailboxes read, for people.
 
 use super::counted;
 use fulmar_model::{Mailbox, Name, Side, Trouble};
+use fulmar_primary::Census;
+
+/// All mailboxes in one line.
+pub fn census(census: Census) -> String {
+    let Census { count, troubled, busy } = census;
+    let uncertain = if busy == 0 { String::new() } else { format!(", {busy} uncertain") };
+    format!("{}: {} equal, {troubled} troubled{uncertain}", counted(count, "mailbox"), census.equal())
+}
 
 /// A line for each trouble.
 pub fn lines(troubles: &[Trouble], sides: &[Option<Mailbox>; 2]) -> Vec<String> {
@@ -21,6 +29,8 @@ pub fn lines(troubles: &[Trouble], sides: &[Option<Mailbox>; 2]) -> Vec<String> 
         Trouble::Behind => Some("the replica would give out UIDs again".to_owned()),
         Trouble::Ahead => Some("the replica has given out UIDs of its own: mail arrived there".to_owned()),
         Trouble::Unlisted(side) => Some(format!("no dovecot-uidlist that can be understood on the {}", side.word())),
+        Trouble::Differs => Some("something in it differs, and is told by itself".to_owned()),
+        Trouble::Uncertain => Some("something in it could not be compared".to_owned()),
         Trouble::OnlyOn(side) => Some(format!("only on the {}", side.word())),
     };
     troubles.iter().filter_map(what).collect()

@@ -57,7 +57,7 @@ fn write_table(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
     side(out, "source", &format!("{}:{}", header.host, header.source), verdict.source)?;
     side(out, "replica", &place(verdict), verdict.replica)?;
     if let Some(census) = verdict.mailboxes {
-        writeln!(out, "mail     {}, {} with something wrong", counted(census.count, "mailbox"), census.troubled)?;
+        writeln!(out, "mail     {}", mail::census(census))?;
     }
     coverage(verdict).iter().try_for_each(|note| writeln!(out, "note     {note}"))?;
     writeln!(out, "{}", summary(header, audit, verdict))

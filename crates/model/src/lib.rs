@@ -35,7 +35,7 @@ pub use filter::{Filter, FilterError};
 pub use hash::Hash;
 pub use id::{Id, IdError, QueueId, ReplicaId, RootId, Term, TreeId};
 pub use kind::{Device, Kind};
-pub use mailbox::{Mailbox, NAMES_TOLD, Trouble, Uids, troubles};
+pub use mailbox::{MailVerdict, Mailbox, NAMES_TOLD, Trouble, Uids, troubles};
 pub use outcome::{Held, HeldReason, Outcome};
 pub use path::{
     Escaped, NAME_BYTES_MAX, Name, PATH_BYTES_MAX, PRIVATE_DIRECTORY, PathError, RelPath, escape, unescape,

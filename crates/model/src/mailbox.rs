@@ -64,11 +64,15 @@ pub enum Trouble {
     Unlisted(Side),
     /// Only this side has the mailbox.
     OnlyOn(Side),
+    /// Something in it differs, or has rotted, which is told by itself.
+    Differs,
+    /// Something in it, or above it, could not be compared, which is told by itself; or it has kept changing.
+    Uncertain,
 }
 
 impl Trouble {
     /// All there are.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Cut(Side::Source),
         Self::Cut(Side::Replica),
         Self::Absent,
@@ -79,6 +83,8 @@ impl Trouble {
         Self::Unlisted(Side::Replica),
         Self::OnlyOn(Side::Source),
         Self::OnlyOn(Side::Replica),
+        Self::Differs,
+        Self::Uncertain,
     ];
 
     /// The reverse of [`Self::word`].
@@ -99,6 +105,39 @@ impl Trouble {
             Self::Unlisted(Side::Replica) => "no-uidlist-on-replica",
             Self::OnlyOn(Side::Source) => "missing",
             Self::OnlyOn(Side::Replica) => "extra",
+            Self::Differs => "differs",
+            Self::Uncertain => "uncertain",
+        }
+    }
+}
+
+/// What a mailbox comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailVerdict {
+    /// Both sides have the same, and nothing is wrong with it.
+    Equal,
+    /// Something is wrong with it, on one side or between both.
+    Troubled,
+    /// Nothing is known to be wrong, and not everything could be compared.
+    Uncertain,
+}
+
+impl MailVerdict {
+    /// What these come to.
+    pub fn of(troubles: &[Trouble]) -> Self {
+        match troubles {
+            [] => Self::Equal,
+            [Trouble::Uncertain] => Self::Uncertain,
+            _ => Self::Troubled,
+        }
+    }
+
+    /// As reports call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Equal => "equal",
+            Self::Troubled => "troubled",
+            Self::Uncertain => "uncertain",
         }
     }
 }

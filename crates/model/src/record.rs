@@ -38,8 +38,9 @@ pub trait Recall: Send {
     /// What is recorded of a path.
     fn of(&self, path: &RelPath) -> Option<Record>;
 
-    /// What is recorded of these names in a directory, one for each. They come in increasing order.
-    fn within(&self, directory: &RelPath, names: &[&Name]) -> Vec<Option<Record>>;
+    /// Puts what is recorded of these names in a directory into `told`, which has a place for each, empty at first. They come in
+    /// increasing order.
+    fn within(&self, directory: &RelPath, names: &[&Name], told: &mut [Option<Record>]);
 }
 
 /// How what is at a path stands to what is recorded of it. The numbers are sent; they never change meaning.

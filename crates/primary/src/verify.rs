@@ -4,6 +4,7 @@ use crate::audit::{AuditSettings, Finding, Insight, Inspection, Pulse, Verdict};
 use crate::primary::{Parts, Primary};
 use crate::{Error, Result};
 use fulmar_model::Depth;
+use fulmar_tree::audit::readers;
 use std::num::NonZeroU64;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -136,8 +137,8 @@ async fn attend(
 
 impl Parts {
     fn audit_settings(&self, wanted: &Verification) -> AuditSettings {
-        let Verification { rate, idle, .. } = *wanted;
-        AuditSettings { rate, idle, ..self.audit.clone() }
+        let Verification { depth, rate, idle, .. } = *wanted;
+        AuditSettings { threads: readers(depth, idle), rate, idle, ..self.audit.clone() }
     }
 
     async fn insight(&self, wanted: &Verification) -> Result<Insight> {

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use fulmar_link::{Lane, Link, Sender};
 use fulmar_model::{Depth, Filter, Found, Mailbox, Node, Recall, RelPath, TreeId};
 use fulmar_store::CatalogReader;
-use fulmar_tree::audit::{Audited, Auditing, Looker, Meter, Records, Scope, audit, mailbox_at, mailboxes};
+use fulmar_tree::audit::{Audited, Auditing, Looker, Meter, Records, Scope, audit, mailbox_at, mailboxes, readers};
 use fulmar_tree::{Part, Tree};
 use fulmar_wire::{
     Answer, Begin, Begun, Digest, FRAME_BYTES_MAX, FromPrimary, FromReplica, LOOKS_MAX, Linked, PAGE_ENTRIES_MAX,
@@ -36,16 +36,17 @@ pub(crate) async fn answer(root: PathBuf, begin: Begin, link: &mut Link, options
     let trust = begin.trust;
     let records = trust.and_then(|trust| records(&root, trust.tree));
     let recalls = trust.is_some().then_some(records.is_some());
+    let depth = trust.map_or(Depth::Deep, |trust| trust.depth);
     let scope = Scope::between(begin.after.clone(), begin.upto.clone());
     let how = Auditing {
         filter,
         scope: scope.ok_or(Error::Protocol("a range that ends before it begins"))?,
         trusted: begin.privileged && options.privileged,
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        threads: readers(depth, begin.idle),
         rate: begin.rate.and_then(std::num::NonZeroU64::new),
         idle: begin.idle,
         records,
-        depth: trust.map_or(Depth::Deep, |trust| trust.depth),
+        depth,
     };
     let (to_open, asked) = (root.clone(), begin);
     let opened = tokio::task::spawn_blocking(move || open_to_read(&to_open, &asked, &options)).await;

@@ -58,11 +58,11 @@ impl Recall for CatalogReader {
         })
     }
 
-    fn within(&self, directory: &RelPath, names: &[&Name]) -> Vec<Option<Record>> {
-        self.records(directory, names).unwrap_or_else(|error| {
+    fn within(&self, directory: &RelPath, names: &[&Name], told: &mut [Option<Record>]) {
+        if let Err(error) = self.find(directory, names, told) {
             tracing::debug!(%directory, %error, "records that cannot be read");
-            vec![None; names.len()]
-        })
+            told.fill(None);
+        }
     }
 }
 
@@ -118,12 +118,17 @@ impl CatalogReader {
     /// are passed over.
     pub fn records(&self, path: &RelPath, names: &[&Name]) -> Result<Vec<Option<Record>>> {
         let mut found = vec![None; names.len()];
-        let (Some(first), Some(last)) = (names.first(), names.last()) else { return Ok(found) };
+        self.find(path, names, &mut found)?;
+        Ok(found)
+    }
+
+    fn find(&self, path: &RelPath, names: &[&Name], found: &mut [Option<Record>]) -> Result<()> {
+        let (Some(first), Some(last)) = (names.first(), names.last()) else { return Ok(()) };
         self.read(|connection| {
             let Some(id) = self.directory(path)? else { return Ok(()) };
             let mut statement = connection.prepare_cached(AMONG)?;
             let mut rows = statement.query(params![id, first.as_bytes(), last.as_bytes()])?;
-            let mut wanted = names.iter().zip(&mut found).peekable();
+            let mut wanted = names.iter().zip(found).peekable();
             while let Some(row) = rows.next()? {
                 let name = column::blob(row, 0)?;
                 while wanted.next_if(|(wanted, _)| wanted.as_bytes() < name).is_some() {}
@@ -132,8 +137,7 @@ impl CatalogReader {
                 }
             }
             Ok(())
-        })?;
-        Ok(found)
+        })
     }
 
     /// All that a directory contains, to be gone through beside a listing.

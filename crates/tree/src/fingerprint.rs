@@ -5,6 +5,9 @@ use crate::Part;
 use crate::hash::hash_bytes;
 use fulmar_model::{Entry, Hash, Name, Node, RelPath};
 
+/// What a file takes with a name of 40 bytes.
+const FILE_BYTES: usize = 136;
+
 /// Entries in increasing order of names. The layout is part of the protocol (docs/protocol.md) and never to be changed.
 #[derive(Debug, Default)]
 pub struct Fingerprint {
@@ -51,8 +54,18 @@ impl Fingerprint {
         self.unknown = true;
     }
 
+    /// Makes room for so many files.
+    pub fn reserve(&mut self, files: usize) {
+        self.bytes.reserve(files.saturating_mul(FILE_BYTES));
+    }
+
     /// Adds what comes behind, in order of names.
     pub fn append(&mut self, behind: Self) {
+        if self.bytes.is_empty() {
+            self.bytes = behind.bytes;
+            self.unknown |= behind.unknown;
+            return;
+        }
         self.bytes.extend_from_slice(&behind.bytes);
         self.unknown |= behind.unknown;
     }

@@ -80,3 +80,22 @@ fn what_is_not_known_is_equal_to_nothing() {
     assert_eq!(fingerprint_of(&[known("a"), Printed { fingerprint: None, ..known("b") }]), None);
     assert_ne!(fingerprint_of(&[known("a"), known("b")]), fingerprint_of(&[known("b"), known("a")]));
 }
+
+#[test]
+fn pieces_put_together_are_the_whole_and_what_is_not_known_stays_so() {
+    let unknown = Entry { node: Node::File { size: 5, hash: None }, ..file() };
+    let piece = |entries: &[(&str, &Entry)]| {
+        let mut piece = Fingerprint::default();
+        entries.iter().for_each(|(text, entry)| piece.add(&name(text), entry, true));
+        piece
+    };
+    for (third, known) in [(&file(), true), (&unknown, false)] {
+        let mut together = Fingerprint::default();
+        together.append(piece(&[("a", third), ("b", &file())]));
+        together.append(Fingerprint::default());
+        together.append(piece(&[("c", &file())]));
+        let whole = [("a", third.clone()), ("b", file()), ("c", file())];
+        assert_eq!(together.finish(), print(&whole, true));
+        assert_eq!(print(&whole, true).is_some(), known);
+    }
+}

@@ -162,8 +162,8 @@ impl Recall for Told {
         Some(Record { stat: *stat, xattrs: XattrDigest::default(), hash: Some(*hash), group: None, settled: true })
     }
 
-    fn within(&self, directory: &RelPath, names: &[&Name]) -> Vec<Option<Record>> {
-        names.iter().map(|name| self.of(&directory.join(name))).collect()
+    fn within(&self, directory: &RelPath, names: &[&Name], told: &mut [Option<Record>]) {
+        told.iter_mut().zip(names).for_each(|(slot, name)| *slot = self.of(&directory.join(name)));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::descent::Descend;
 use super::far::Far;
+use super::flaws::Flaws;
 use super::insight::{Insight, Ledger};
 use super::repair::Repair;
 use super::suspects::{Read, Suspect};
@@ -239,6 +240,7 @@ async fn inspect(source: Arc<Source>, target: Target, begin: Begin, teller: Tell
         verdict,
         ledger,
         mailboxes,
+        flaws: Flaws::default(),
         stack: Vec::new(),
         suspects: Vec::new(),
         unread: HashSet::new(),
@@ -272,6 +274,8 @@ pub(super) struct Visit {
     pub(super) unread: HashSet<(Side, RelPath)>,
     /// Of the source, once they were looked at; `None` where mailboxes are not compared.
     pub(super) mailboxes: Option<Arc<OnceCell<Vec<Mailbox>>>>,
+    /// What those have to answer for.
+    pub(super) flaws: Flaws,
     /// Beside a running primary.
     pub(super) ledger: Option<Ledger>,
     /// What was told to have rotted on the source.
@@ -298,8 +302,9 @@ impl Visit {
         self.compare_links(theirs.links).await?;
         // What was repaired because of those.
         self.descend().await?;
-        self.compare_mailboxes().await?;
-        self.tell_rotten().await
+        self.tell_rotten().await?;
+        // Their verdicts depend on everything that was told before.
+        self.compare_mailboxes().await
     }
 
     async fn tell_unread(&mut self, theirs: u64) -> Result<()> {
@@ -345,6 +350,9 @@ impl Visit {
     }
 
     pub(super) async fn send(&mut self, finding: Finding) -> Result<()> {
+        if self.mailboxes.is_some() {
+            self.flaws.note(&finding);
+        }
         self.teller.findings.send((self.teller.replica, finding)).await.map_err(|_| Error::Gone)
     }
 }

@@ -2,12 +2,16 @@
 //!
 //! Where everything else is equal the replica is not asked. Else what does not agree is looked at again on both sides, as any
 //! difference is, until it agrees, or is certain, or has kept changing too long.
+//!
+//! Every mailbox is told, as soon as its verdict is known, and then forgotten. What is in memory are those of the source, once for all
+//! replicas (a path and some 150 bytes each, and the names of ten messages of those in which something is wrong), a page of the
+//! replica's, and the suspects.
 
 use super::inspection::Visit;
 use super::verdict::{Census, Finding};
 use super::{PAUSES_MS, STILL};
 use crate::{Error, Result};
-use fulmar_model::{Mailbox, RelPath, troubles};
+use fulmar_model::{MailVerdict, Mailbox, RelPath, Trouble, troubles};
 use fulmar_tree::audit::{mailbox_at, mailboxes};
 use fulmar_wire::{LOOKS_MAX, Question};
 use std::cmp::Ordering;
@@ -19,13 +23,26 @@ type Sides = [Option<Mailbox>; 2];
 
 /// Mailboxes of a replica that are gone through; nobody has so many.
 const MAILBOXES_MAX: u64 = 10_000_000;
-/// Mailboxes in which something seems to be wrong that are looked at again; of more nothing is said but their number.
+/// Mailboxes in which something seems to be wrong that are looked at again; more of them are uncertain.
 const SUSPECTS_MAX: usize = 20_000;
 
 /// One in which something seems to be wrong, and since when it looks so.
 struct Suspect {
     sides: Sides,
     since: Instant,
+}
+
+/// What came of both sides' lists.
+struct Matched {
+    suspects: BTreeMap<RelPath, Suspect>,
+    since: Instant,
+    count: u64,
+}
+
+impl Matched {
+    fn new(since: Instant) -> Self {
+        Self { suspects: BTreeMap::new(), since, count: 0 }
+    }
 }
 
 impl Visit {
@@ -38,8 +55,8 @@ impl Visit {
         };
         let ours = cell.get_or_try_init(look).await?;
         let mut census = Census::default();
+        self.flaws.settle(ours, &self.verdict);
         if self.verdict.is_equal() {
-            census.count = ours.len() as u64;
             for mailbox in ours {
                 let sides = [Some(mailbox.clone()), Some(mailbox.clone())];
                 self.judge(mailbox.path.clone(), sides, &mut census).await?;
@@ -52,31 +69,33 @@ impl Visit {
         Ok(())
     }
 
-    /// Tells what is wrong with it.
+    /// Tells what it comes to.
     async fn judge(&mut self, path: RelPath, sides: Sides, census: &mut Census) -> Result<()> {
-        let troubles = wrong(&sides);
-        if troubles.is_empty() {
-            return Ok(());
+        let mut troubles = wrong(&sides);
+        let known = troubles.iter().any(|trouble| matches!(trouble, Trouble::OnlyOn(_)));
+        troubles.extend(self.flaws.of(&path).filter(|_| !known));
+        self.tell_mailbox(path, troubles, sides, census).await
+    }
+
+    async fn tell_mailbox(
+        &mut self,
+        path: RelPath,
+        troubles: Vec<Trouble>,
+        sides: Sides,
+        census: &mut Census,
+    ) -> Result<()> {
+        census.count += 1;
+        match MailVerdict::of(&troubles) {
+            MailVerdict::Equal => {}
+            MailVerdict::Troubled => census.troubled += 1,
+            MailVerdict::Uncertain => census.busy += 1,
         }
-        census.troubled += 1;
         self.tell(Finding::Mailbox { path, troubles, sides: Box::new(sides) }).await
     }
 
     /// Goes through both sides' mailboxes, in order of paths; gives those in which something seems to be wrong.
     async fn match_up(&mut self, ours: &[Mailbox], census: &mut Census) -> Result<BTreeMap<RelPath, Suspect>> {
-        let since = Instant::now();
-        let (mut ours, mut suspects, mut last) = (ours.iter().peekable(), BTreeMap::new(), None);
-        let mut suspect = |sides: Sides| {
-            census.count += 1;
-            let path = sides.iter().flatten().next().map(|mailbox| mailbox.path.clone());
-            if let Some(path) = path.filter(|_| !wrong(&sides).is_empty()) {
-                match suspects.len() < SUSPECTS_MAX {
-                    true => drop(suspects.insert(path, Suspect { sides, since })),
-                    false => census.busy += 1,
-                }
-            }
-            census.count <= MAILBOXES_MAX
-        };
+        let (mut ours, mut matched, mut last) = (ours.iter().peekable(), Matched::new(Instant::now()), None);
         self.far.ask(Question::Mailboxes { paths: Vec::new() }).await?;
         loop {
             let (page, more) = self.far.mailboxes().await?;
@@ -89,10 +108,11 @@ impl Visit {
                 }
                 last = Some(theirs.path.clone());
                 while let Some(only) = ours.next_if(|mailbox| mailbox.path < theirs.path) {
-                    suspect([Some(only.clone()), None]);
+                    self.meet([Some(only.clone()), None], &mut matched, census).await?;
                 }
                 let here = ours.next_if(|mailbox| mailbox.path.cmp(&theirs.path) == Ordering::Equal);
-                if !suspect([here.cloned(), Some(theirs)]) {
+                self.meet([here.cloned(), Some(theirs)], &mut matched, census).await?;
+                if matched.count > MAILBOXES_MAX {
                     return Err(Error::Protocol("mailboxes without end"));
                 }
             }
@@ -101,9 +121,23 @@ impl Visit {
             }
         }
         for only in ours {
-            suspect([Some(only.clone()), None]);
+            self.meet([Some(only.clone()), None], &mut matched, census).await?;
         }
-        Ok(suspects)
+        Ok(matched.suspects)
+    }
+
+    /// One mailbox: a suspect, or told.
+    async fn meet(&mut self, sides: Sides, matched: &mut Matched, census: &mut Census) -> Result<()> {
+        matched.count += 1;
+        let Some(path) = sides.iter().flatten().next().map(|mailbox| mailbox.path.clone()) else { return Ok(()) };
+        if wrong(&sides).is_empty() {
+            self.judge(path, sides, census).await
+        } else if matched.suspects.len() < SUSPECTS_MAX {
+            matched.suspects.insert(path, Suspect { sides, since: matched.since });
+            Ok(())
+        } else {
+            self.tell_mailbox(path, vec![Trouble::Uncertain], sides, census).await
+        }
     }
 
     async fn look_again(&mut self, mut left: BTreeMap<RelPath, Suspect>, census: &mut Census) -> Result<()> {
@@ -116,9 +150,10 @@ impl Visit {
                 for (path, sides) in paths.iter().zip(self.look_at_mailboxes(paths).await?) {
                     let Some(suspect) = left.get_mut(path) else { continue };
                     suspect.see(sides);
-                    if wrong(&suspect.sides).is_empty() {
+                    // One that is gone on both sides is none.
+                    if suspect.sides.iter().all(Option::is_none) {
                         left.remove(path);
-                    } else if suspect.is_certain()
+                    } else if (wrong(&suspect.sides).is_empty() || suspect.is_certain())
                         && let Some(suspect) = left.remove(path)
                     {
                         self.judge(path.clone(), suspect.sides, census).await?;
@@ -126,9 +161,9 @@ impl Visit {
                 }
             }
         }
-        census.busy += left.len() as u64;
-        for path in left.into_keys() {
-            self.busy(path).await?;
+        for (path, suspect) in left {
+            self.busy(path.clone()).await?;
+            self.tell_mailbox(path, vec![Trouble::Uncertain], suspect.sides, census).await?;
         }
         Ok(())
     }
@@ -182,7 +217,7 @@ impl Suspect {
     }
 }
 
-fn wrong(sides: &Sides) -> Vec<fulmar_model::Trouble> {
+fn wrong(sides: &Sides) -> Vec<Trouble> {
     let [source, replica] = sides;
     troubles(source.as_ref(), replica.as_ref())
 }

@@ -3,12 +3,14 @@
 //!
 //! Reading order: this file (who takes part), `inspection` (one replica, from the greeting to the verdict), `far` (asking
 //! it), `descent` (directories whose digests differ are listed), `suspects` (what seems to differ is looked at again until it is
-//! certain), `groups` (which names are one file), `mail` (mailboxes), `verdict` (what came of it); beside a primary `insight` (what that
+//! certain), `groups` (which names are one file), `mail` (mailboxes), `flaws` (where their
+//! verdicts look), `verdict` (what came of it); beside a primary `insight` (what that
 //! knows), `blaming`, `repair`; `glance` (one path).
 
 mod blaming;
 mod descent;
 mod far;
+mod flaws;
 mod glance;
 mod groups;
 mod insight;

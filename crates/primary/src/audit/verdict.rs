@@ -30,11 +30,11 @@ pub enum Finding {
         /// Whether the replica has what was there.
         good_copy: bool,
     },
-    /// Something is wrong with a mailbox, on one side or between both.
+    /// A mailbox, whatever its verdict is.
     Mailbox {
         /// Where.
         path: RelPath,
-        /// What.
+        /// What is wrong with it; nothing: it is equal.
         troubles: Vec<Trouble>,
         /// What both sides have of it; the source first.
         sides: Box<[Option<Mailbox>; 2]>,
@@ -92,8 +92,15 @@ pub struct Census {
     pub count: u64,
     /// Those with which something is wrong.
     pub troubled: u64,
-    /// Those that kept changing.
+    /// Those that kept changing, or in which something could not be compared.
     pub busy: u64,
+}
+
+impl Census {
+    /// Those that are the same, and well.
+    pub fn equal(&self) -> u64 {
+        self.count.saturating_sub(self.troubled).saturating_sub(self.busy)
+    }
 }
 
 /// What came of the comparison with one replica.

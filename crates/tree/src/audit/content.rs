@@ -29,17 +29,29 @@ pub(super) struct Eye<'a> {
     /// As large as the largest file needed so far, up to [`BUFFER_BYTES`].
     buffer: Vec<u8>,
     records: Option<Box<dyn Recall>>,
+    /// What was recorded of the names before: room for those of the next.
+    room: Vec<Option<Record>>,
 }
 
 impl<'a> Eye<'a> {
     pub(super) fn new(how: &'a Auditing, meter: &'a Meter) -> Self {
-        Self { how, meter, buffer: Vec::new(), records: how.records.as_ref().and_then(Records::open) }
+        Self { how, meter, buffer: Vec::new(), records: how.records.as_ref().and_then(Records::open), room: Vec::new() }
     }
 
-    /// What is recorded of these names, one for each; nothing where there are no records. They come in order.
-    pub(super) fn recall(&self, directory: &RelPath, names: &[&Name]) -> Vec<Option<Record>> {
-        let told = self.records.as_ref().map(|records| records.within(directory, names)).unwrap_or_default();
-        if told.len() == names.len() { told } else { vec![None; names.len()] }
+    /// What is recorded of these names, one for each; nothing where there are no records. They come in order. Whoever has done
+    /// with it may give it back.
+    pub(super) fn recall(&mut self, directory: &RelPath, names: &[&Name]) -> Vec<Option<Record>> {
+        let mut told = std::mem::take(&mut self.room);
+        told.clear();
+        told.resize_with(names.len(), || None);
+        if let Some(records) = &self.records {
+            records.within(directory, names, &mut told);
+        }
+        told
+    }
+
+    pub(super) fn give_back(&mut self, told: Vec<Option<Record>>) {
+        self.room = told;
     }
 
     /// What is recorded of a path.

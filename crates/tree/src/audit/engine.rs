@@ -37,7 +37,7 @@ pub fn audit(tree: &Tree, start: &RelPath, how: &Auditing, meter: &Meter) -> Res
         let mut workers = Vec::new();
         for number in 0..threads {
             let (sender, tasks) = sync_channel(1);
-            let worker = Worker { number, tree, eye: Eye::new(how, meter), tasks, told: telling.clone() };
+            let worker = Worker::new(number, tree, Eye::new(how, meter), tasks, telling.clone());
             let spawned =
                 std::thread::Builder::new().name("fulmar-audit".into()).spawn_scoped(scope, move || worker.run());
             spawned.map_err(|_| Error::Stopped)?;
@@ -100,7 +100,7 @@ struct Engine {
     scope: Scope,
     workers: Vec<SyncSender<Vec<Task>>>,
     idle: Vec<usize>,
-    told: Receiver<Told>,
+    told: Receiver<Vec<Told>>,
     stack: Vec<Task>,
     pending: HashMap<Number, Pending>,
     next: Number,
@@ -109,7 +109,7 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(start: RelPath, scope: Scope, workers: Vec<SyncSender<Vec<Task>>>, told: Receiver<Told>) -> Self {
+    fn new(start: RelPath, scope: Scope, workers: Vec<SyncSender<Vec<Task>>>, told: Receiver<Vec<Told>>) -> Self {
         let idle = (0..workers.len()).collect();
         let (stack, pending, gathered) = (Vec::new(), HashMap::new(), Gathered::default());
         let mut engine = Self { scope, workers, idle, told, stack, pending, next: 0, gathered, root: None };
@@ -124,7 +124,7 @@ impl Engine {
             }
             self.deal()?;
             match self.told.recv() {
-                Ok(told) => self.hear(told)?,
+                Ok(told) => told.into_iter().try_for_each(|told| self.hear(told))?,
                 Err(_) => return Err(Error::Stopped),
             }
         }

@@ -6,9 +6,9 @@
 //! `dovecot-uidlist` has a head, `3 V<UIDVALIDITY> N<next UID> ...`, and a line for each message, `<UID> <fields> :<name>`, where the
 //! name is that of the file without its flags.
 
-use super::settings::{Auditing, Meter};
+use super::settings::{Auditing, Meter, readers};
 use crate::{Clock, Dir, Error, Listing, Part, Result, Step, Tree, Walk, walk_together};
-use fulmar_model::{Kind, Mailbox, NAMES_TOLD, Name, RelPath, Stat, Uids};
+use fulmar_model::{Depth, Kind, Mailbox, NAMES_TOLD, Name, RelPath, Stat, Uids};
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -44,7 +44,9 @@ pub fn mailboxes(tree: &Tree, how: &Auditing, meter: &Meter) -> Result<Vec<Mailb
         }
         Ok(())
     };
-    let mut all = walk_together(walk, vec![Vec::new(); how.threads.max(1)], work)?.concat();
+    // Each may hold a list.
+    let threads = how.threads.clamp(1, readers(Depth::Quick, how.idle));
+    let mut all = walk_together(walk, vec![Vec::new(); threads], work)?.concat();
     all.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     Ok(all)
 }

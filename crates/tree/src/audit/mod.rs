@@ -29,7 +29,7 @@ pub use links::{LINK_BYTES_MAX, Links};
 pub use look::Looker;
 pub use mail::{mailbox_at, mailboxes};
 pub use scope::Scope;
-pub use settings::{Auditing, Meter, Records};
+pub use settings::{Auditing, Meter, Records, readers};
 pub use standing::is_calm;
 
 /// Paths that are remembered as unreadable; beyond it they are counted.

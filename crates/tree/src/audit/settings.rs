@@ -11,6 +11,19 @@ use std::time::Duration;
 /// The longest a thread sleeps at a time to keep to a rate: so long it may go on after it was told to stop.
 const NAP: Duration = Duration::from_millis(200);
 
+/// Threads that wait for a disk at the same time, where there are fewer processors: what is not in memory comes sooner when
+/// more of it is asked for at once, and who waits costs nothing.
+const READERS_MIN: usize = 8;
+
+/// How many threads read a side. `idle`: beside others who come first.
+pub fn readers(depth: Depth, idle: bool) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    match depth {
+        Depth::Deep if !idle => processors.max(READERS_MIN),
+        Depth::Deep | Depth::Quick => processors,
+    }
+}
+
 /// How a tree is audited.
 #[derive(Clone, Debug)]
 pub struct Auditing {
@@ -138,6 +151,15 @@ mod tests {
         let began = Instant::now();
         meter.bytes(usize::MAX / 2, rate);
         assert!(began.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_disk_is_kept_busy_only_where_every_byte_is_read_and_nobody_comes_first() {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        assert_eq!(readers(Depth::Deep, false), processors.max(8));
+        for (depth, idle) in [(Depth::Deep, true), (Depth::Quick, false), (Depth::Quick, true)] {
+            assert_eq!(readers(depth, idle), processors, "{depth:?} {idle}");
+        }
     }
 
     #[test]

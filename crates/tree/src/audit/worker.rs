@@ -16,6 +16,9 @@ const CHUNK_NAMES: usize = 256;
 /// Bytes after which it offers the names that are left to the others.
 const CHUNK_BYTES: u64 = 32 << 20;
 
+/// Bytes of files after which it tells what came of them.
+const TOLD_BYTES: u64 = 4 << 20;
+
 /// Up to so many names each file is asked for its size before it is read, ...
 const FEW_NAMES: usize = 32;
 /// ... and from this mean size on.
@@ -72,13 +75,33 @@ pub(super) struct Worker<'a> {
     pub(super) tree: &'a Tree,
     pub(super) eye: Eye<'a>,
     pub(super) tasks: Receiver<Vec<Task>>,
-    pub(super) told: Sender<Told>,
+    pub(super) told: Sender<Vec<Told>>,
+    /// What is told together.
+    outbox: Outbox,
+}
+
+/// What the engine does not wait for: told with what follows, so that small directories do not wake it one by one.
+#[derive(Default)]
+struct Outbox {
+    told: Vec<Told>,
+    /// Of the files in it.
+    bytes: u64,
 }
 
 /// Nobody listens any more.
 struct Gone;
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    pub(super) fn new(
+        number: usize,
+        tree: &'a Tree,
+        eye: Eye<'a>,
+        tasks: Receiver<Vec<Task>>,
+        told: Sender<Vec<Told>>,
+    ) -> Self {
+        Self { number, tree, eye, tasks, told, outbox: Outbox::default() }
+    }
+
     /// Until there are no more tasks or it is told to stop.
     pub(super) fn run(mut self) {
         if self.eye.how.idle {
@@ -92,7 +115,8 @@ impl Worker<'_> {
                         return;
                     }
                 }
-                if self.told.send(Told::Idle { worker: number }).is_err() {
+                self.outbox.told.push(Told::Idle { worker: number });
+                if self.flush().is_err() {
                     return;
                 }
             }
@@ -100,10 +124,23 @@ impl Worker<'_> {
         // However it ends, the panic hook has told of a fault.
         let _ = std::panic::catch_unwind(work);
         // Nobody listens: then nobody waits either.
-        let _ = told.send(Told::Ended);
+        let _ = told.send(vec![Told::Ended]);
     }
 
-    fn tell(&self, told: Told) -> Result<(), Gone> {
+    /// At once what has work for others in it, or took long; the rest with it, or when this thread asks for more.
+    fn tell(&mut self, told: Told) -> Result<(), Gone> {
+        let (urgent, bytes) = match &told {
+            Told::Opened { .. } | Told::Closed { .. } => (false, 0),
+            Told::Done { fragment, .. } => (!fragment.directories.is_empty(), fragment.tally.bytes),
+            Told::Rest { .. } | Told::Idle { .. } | Told::Ended => (true, 0),
+        };
+        self.outbox.told.push(told);
+        self.outbox.bytes = self.outbox.bytes.saturating_add(bytes);
+        if urgent || self.outbox.bytes >= TOLD_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Gone> {
+        let Outbox { told, .. } = std::mem::take(&mut self.outbox);
         self.told.send(told).map_err(|_| Gone)
     }
 
@@ -122,7 +159,7 @@ impl Worker<'_> {
     }
 
     /// A directory that could be opened cannot be any more: what is left of it counts as unreadable, unless it is gone.
-    fn broken(&self, number: Number, path: &RelPath, error: &Error) -> Result<(), Gone> {
+    fn broken(&mut self, number: Number, path: &RelPath, error: &Error) -> Result<(), Gone> {
         let mut fragment = Fragment { from: usize::MAX, ..Fragment::default() };
         if !error.is_gone() {
             fragment.unread.push(Unread { path: path.clone(), errno: error.errno() });
@@ -190,7 +227,9 @@ impl Worker<'_> {
             let rest = names.split_off(CHUNK_NAMES);
             self.tell(Told::Rest { number, names: rest, from: from + CHUNK_NAMES })?;
         }
-        let (began, mut fragment) = (Clock::coarse_now(), Fragment { from, ..Fragment::default() });
+        let mut fragment = Fragment { from, ..Fragment::default() };
+        fragment.print.reserve(names.len());
+        let began = Clock::coarse_now();
         if !self.eye.how.scope.has(dir.path()) {
             let leading = names.into_iter().filter(|hinted| hinted.hint == FileType::Directory);
             fragment.directories.extend(leading.map(|hinted| hinted.name));
@@ -198,7 +237,7 @@ impl Worker<'_> {
         }
         let few = names.len() <= FEW_NAMES;
         let files: Vec<_> = names.iter().map(|hinted| &hinted.name).collect();
-        let mut records = self.eye.recall(dir.path(), &files).into_iter();
+        let mut records = self.eye.recall(dir.path(), &files);
         let mut left = names.into_iter().enumerate();
         while let Some((at, hinted)) = left.next() {
             if self.eye.meter.is_stopped() {
@@ -211,9 +250,10 @@ impl Worker<'_> {
                 let names: Vec<Hinted> = left.by_ref().map(|(_, hinted)| hinted).collect();
                 self.tell(Told::Rest { number, names, from: from + at + 1 })?;
             }
-            let record = records.next().flatten();
+            let record = records.get_mut(at).and_then(Option::take);
             self.name(dir, &hinted, record.as_ref(), began, &mut fragment);
         }
+        self.eye.give_back(records);
         self.tell(Told::Done { number, fragment })
     }
 
@@ -234,7 +274,8 @@ impl Worker<'_> {
             Some(Err(_)) | None => None,
         };
         let described = match recalled {
-            Some(recalled) => Ok(Some(recalled)),
+            // As recorded, so it has not rotted; and the record can be asked again.
+            Some(recalled) => return fragment.add(dir, hinted, recalled, false),
             None => self.eye.describe(dir, &hinted.name, hinted.hint, Read::Content),
         };
         match described {
