@@ -100,29 +100,26 @@ impl Filter {
 
     /// Whether `path` itself is excluded, its ancestors aside: enough for a walk, which does not enter what is excluded.
     pub fn excludes_here(&self, path: &RelPath, directory: bool) -> bool {
-        if path.is_root() {
-            return false;
-        }
-        if path.is_private() {
-            return true;
-        }
+        path.is_private() || (!path.is_root() && self.decide(path.as_bytes(), directory))
+    }
+
+    /// Whether `path` or a directory above it is excluded.
+    pub fn excludes(&self, path: &RelPath, directory: bool) -> bool {
+        let slashes = path.as_bytes().iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let mut above = slashes.filter_map(|(slash, _)| path.as_bytes().get(..slash));
+        self.excludes_here(path, directory) || (!self.rules.is_empty() && above.any(|above| self.decide(above, true)))
+    }
+
+    fn decide(&self, path: &[u8], directory: bool) -> bool {
         let last = self.rules.iter().rev().find(|rule| {
             let kind_fits = match rule.only {
                 Only::Everything => true,
                 Only::Directories => directory,
                 Only::NotDirectories => !directory,
             };
-            kind_fits && rule.glob.matches(path.as_bytes())
+            kind_fits && rule.glob.matches(path)
         });
         last.is_some_and(|rule| !rule.include)
-    }
-
-    /// Whether `path` or a directory above it is excluded.
-    pub fn excludes(&self, path: &RelPath, directory: bool) -> bool {
-        if self.rules.is_empty() {
-            return path.is_private();
-        }
-        path.ancestors().iter().any(|above| self.excludes_here(above, true)) || self.excludes_here(path, directory)
     }
 }
 

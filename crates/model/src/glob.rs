@@ -8,6 +8,10 @@
 #[derive(Clone, Debug)]
 pub(crate) struct Glob {
     segments: Vec<Segment>,
+    /// Where the last `**` is; meaningless where there is none.
+    last_any: usize,
+    /// What whatever matches ends with: most paths are told apart by that.
+    ending: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -37,34 +41,82 @@ impl Glob {
                 segments.push(segment);
             }
         }
-        Some(Self { segments })
+        if segments.last() == Some(&Segment::Any) {
+            // At the end it stands for what is inside, not for the directory itself.
+            segments.insert(segments.len() - 1, Segment::One(vec![Token::AnyRun]));
+        }
+        let last_any = segments.iter().rposition(|segment| *segment == Segment::Any).unwrap_or_default();
+        let ending = match segments.last() {
+            Some(Segment::One(tokens)) => ending(tokens),
+            _ => Vec::new(),
+        };
+        Some(Self { segments, last_any, ending })
     }
 
-    /// Whether the whole path matches.
+    /// Whether the whole path matches. Allocates nothing: every path of a tree is asked about, for every pattern.
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
-        let components: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
-        // reachable[i]: the segments so far can have consumed exactly the first i components.
-        let mut reachable = vec![false; components.len() + 1];
-        reachable[0] = true;
-        for (at, segment) in self.segments.iter().enumerate() {
-            let last = at + 1 == self.segments.len();
-            let mut next = vec![false; components.len() + 1];
-            for from in (0..=components.len()).filter(|from| reachable[*from]) {
-                match segment {
-                    // A trailing `**` stands for what is inside, not for the directory itself.
-                    Segment::Any if last => next[(from + 1).min(components.len() + 1)..].fill(true),
-                    Segment::Any => next[from..].fill(true),
-                    Segment::One(tokens) => {
-                        if components.get(from).is_some_and(|part| one_matches(tokens, part)) {
-                            next[from + 1] = true;
-                        }
+        if self.ending.last().is_some_and(|last| path.last() != Some(last)) || !path.ends_with(&self.ending) {
+            return false;
+        }
+        // `None`: behind the last component.
+        let (mut at, mut rest) = (0, Some(path));
+        // The last `**` met: what follows it, and the components it has not taken yet.
+        let mut retry = None;
+        loop {
+            match (self.segments.get(at), rest) {
+                (Some(Segment::Any), _) => {
+                    at += 1;
+                    if at > self.last_any {
+                        // What follows stands for as many components as it has segments: the last ones.
+                        let Some(last) = last_components(rest, self.segments.len() - at) else { return false };
+                        (rest, retry) = (last, None);
+                    } else {
+                        retry = Some((at, rest));
+                    }
+                    continue;
+                }
+                (Some(Segment::One(tokens)), Some(text)) => {
+                    let (part, behind) = split(text);
+                    if one_matches(tokens, part) {
+                        (at, rest) = (at + 1, behind);
+                        continue;
                     }
                 }
+                (None, None) => return true,
+                _ => {}
             }
-            reachable = next;
+            let Some((behind, Some(text))) = retry else { return false };
+            (at, rest) = (behind, split(text).1);
+            retry = Some((at, rest));
         }
-        reachable[components.len()]
     }
+}
+
+/// The first component, and what is behind its slash.
+fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match path.iter().position(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], Some(&path[slash + 1..])),
+        None => (path, None),
+    }
+}
+
+/// The last `count` components of what is left of a path. Nothing when there are not as many.
+fn last_components(rest: Option<&[u8]>, count: usize) -> Option<Option<&[u8]>> {
+    let Some(behind) = count.checked_sub(1) else { return Some(None) };
+    let path = rest?;
+    let mut slashes = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
+    match slashes.nth(behind) {
+        Some(start) => Some(path.get(start..)),
+        None => (path.iter().filter(|byte| **byte == b'/').count() == behind).then_some(Some(path)),
+    }
+}
+
+/// The bytes behind the last token that is not just one byte.
+fn ending(tokens: &[Token]) -> Vec<u8> {
+    let byte = |token: &Token| if let Token::Byte(byte) = token { Some(*byte) } else { None };
+    let mut ending: Vec<u8> = tokens.iter().rev().map_while(byte).collect();
+    ending.reverse();
+    ending
 }
 
 fn tokens(part: &[u8]) -> Option<Vec<Token>> {
@@ -164,5 +216,62 @@ fn byte_matches(token: &Token, byte: u8) -> bool {
         Token::AnyByte => true,
         Token::AnyRun => false,
         Token::Set { negated, ranges } => ranges.iter().any(|(low, high)| (*low..=*high).contains(&byte)) != *negated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By a table of which components the segments so far can have taken.
+    fn by_table(glob: &Glob, path: &str) -> bool {
+        let components: Vec<&str> = path.split('/').collect();
+        let mut reachable = vec![false; components.len() + 1];
+        reachable[0] = true;
+        for segment in &glob.segments {
+            let mut next = vec![false; components.len() + 1];
+            for from in (0..=components.len()).filter(|from| reachable[*from]) {
+                match segment {
+                    Segment::Any => next[from..].fill(true),
+                    Segment::One(tokens) => {
+                        if components.get(from).is_some_and(|part| one_matches(tokens, part.as_bytes())) {
+                            next[from + 1] = true;
+                        }
+                    }
+                }
+            }
+            reachable = next;
+        }
+        reachable[components.len()]
+    }
+
+    /// All sequences of up to four parts, joined.
+    fn all(parts: &[&str]) -> Vec<String> {
+        let (mut all, mut last) = (Vec::new(), vec![String::new()]);
+        for _ in 0..4 {
+            let longer = last.iter().flat_map(|path| parts.iter().map(move |part| format!("{path}/{part}")));
+            last = longer.collect();
+            all.extend(last.iter().map(|path| path[1..].to_owned()));
+        }
+        all
+    }
+
+    #[test]
+    fn every_short_pattern_matches_what_a_table_says() {
+        let paths = all(&["a", "b", "ab"]);
+        for pattern in all(&["**", "*", "a", "ab", "a*", "*b"]) {
+            let glob = Glob::compile(pattern.as_bytes()).expect("a pattern");
+            for path in &paths {
+                assert_eq!(glob.matches(path.as_bytes()), by_table(&glob, path), "{pattern} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_stars_at_the_end_stand_for_what_is_inside() {
+        let matches =
+            |pattern: &str, path: &str| Glob::compile(pattern.as_bytes()).expect("a pattern").matches(path.as_bytes());
+        assert!(matches("a/**", "a/b") && matches("a/**", "a/b/c") && matches("**", "a") && matches("a/**/b", "a/b"));
+        assert!(!matches("a/**", "a") && !matches("a/**", "b/a") && !matches("a/**/b", "a"));
     }
 }

@@ -27,7 +27,7 @@ const GATHER_BYTES: usize = 256 * 1024;
 /// Hands full of operations waiting for the stager; full: the session stops reading, and the primary feels it.
 const ORDERS: usize = 4;
 /// Batches waiting for the committer, which takes them together; full: the stager waits. As many as a primary sends at most.
-const JOBS: usize = 16;
+const JOBS: usize = 8;
 /// Pages waiting for the comparer. The primary sends at most this many before it has an answer.
 const PAGES: usize = 8;
 /// Chunks waiting for the chunk writer: what the credit allows in the smallest chunks.

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Batches the replica has not answered: it makes those durable together that wait together, and answers when the next are.
-const FLIGHTS_MAX: usize = 16;
+const FLIGHTS_MAX: usize = 8;
 /// Paths waiting to be planned before further pages are sent.
 pub(super) const ASKED_MAX: usize = 4 * BULK_CHANGES;
 /// Answers read ahead: more than the windows above can cause.
