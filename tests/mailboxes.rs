@@ -109,7 +109,7 @@ fn what_is_wrong_with_a_mailbox_is_told_with_what_both_sides_have() {
         assert!(table.stdout.contains(text), "{text}\n{table}");
     }
     let page = verify(&cluster, &["--format", "html"]).stdout;
-    assert!(page.contains("Mailboxes: 3 mailboxes: 0 equal, 3 troubled") && page.contains("UIDVALIDITY 999"), "{page}");
+    assert!(page.contains("Mail: 3 mailboxes: 0 equal, 3 troubled") && page.contains("UIDVALIDITY 999"), "{page}");
 }
 
 #[test]

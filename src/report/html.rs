@@ -167,7 +167,7 @@ fn directories(out: &mut String, header: &Header, audit: &Audit) -> std::fmt::Re
 fn mailboxes(out: &mut String, audit: &Audit, verdict: &Verdict) -> std::fmt::Result {
     let Some(census) = verdict.mailboxes.filter(|census| census.count > 0) else { return Ok(()) };
     let gathered = &audit.gathered;
-    writeln!(out, "<h3>Mailboxes: {}</h3>", html(&mail::census(census)))?;
+    writeln!(out, "<h3>Mail: {}</h3>", html(&mail::census(census)))?;
     if census.troubled + census.busy > 0 {
         out.write_str(
             "<div class=\"wide\"><table class=\"differences\">\n\

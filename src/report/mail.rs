@@ -29,7 +29,7 @@ pub fn lines(troubles: &[Trouble], sides: &[Option<Mailbox>; 2]) -> Vec<String> 
         Trouble::Behind => Some("the replica would give out UIDs again".to_owned()),
         Trouble::Ahead => Some("the replica has given out UIDs of its own: mail arrived there".to_owned()),
         Trouble::Unlisted(side) => Some(format!("no dovecot-uidlist that can be understood on the {}", side.word())),
-        Trouble::Differs => Some("something in it differs, and is told by itself".to_owned()),
+        Trouble::Differs => Some("something in it differs: see the differences".to_owned()),
         Trouble::Uncertain => Some("something in it could not be compared".to_owned()),
         Trouble::OnlyOn(side) => Some(format!("only on the {}", side.word())),
     };
