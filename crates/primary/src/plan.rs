@@ -358,14 +358,12 @@ impl<'a> Plan<'a> {
         let record = self.catalog.get(&path)?;
         let same = |old: &Record| (old.stat.inode, old.stat.kind) == (stat.inode, stat.kind);
         let Some(old) = record.as_ref().filter(|old| !same(old)) else {
-            self.file_there(path.clone(), stat, have, record.clone())?;
+            let Some(old) = record.clone() else { return self.file_there(path, stat, have, record) };
+            self.file_there(path.clone(), stat, have, record)?;
             // RACE: another one may have taken its place between the look and the reading, and what was written through the name
             // just before shows in the others only. The change that is still to come finds the other one recorded.
             let read = self.catalog.get(&path)?.map(|read| read.stat.inode);
-            return match record.filter(|old| read != Some(old.stat.inode)) {
-                Some(old) => self.loses_name(&path, &old),
-                None => Ok(()),
-            };
+            return if read == Some(old.stat.inode) { Ok(()) } else { self.loses_name(&path, &old) };
         };
         let (inode, others) = (old.stat.inode, std::mem::take(&mut self.siblings));
         match old.stat.kind {
