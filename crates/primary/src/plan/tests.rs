@@ -113,3 +113,29 @@ fn a_name_that_another_file_takes_between_the_look_and_the_reading_sends_us_to_t
         Ok(())
     });
 }
+
+#[test]
+fn a_name_that_was_on_its_way_when_the_others_were_shipped_is_not_taken_for_linked() {
+    let source = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| source.path().join(name);
+    fs::create_dir(at("before")).expect("a directory");
+    fs::write(at("before/one"), "content").expect("a file");
+    let mut catalog = Catalog::in_memory().expect("a catalog");
+    let mut plan = |name: &str| {
+        let mut asked = VecDeque::from([(RelPath::parse(name.as_bytes()).expect("a path"), Have::Unknown)]);
+        let mut steps = planned(&source, &mut catalog, Mood::Everyone, |plan| plan.paths(&mut asked));
+        steps.retain(|step| !step.starts_with("times"));
+        steps
+    };
+    plan("before/one");
+    fs::hard_link(at("before/one"), at("other")).expect("a link");
+    fs::write(at("other"), "written through the other name").expect("a file");
+    fs::rename(at("before"), at("after")).expect("a rename");
+    assert_eq!(plan("other"), ["put other"]);
+    assert_eq!(plan("after"), ["rename after"]);
+    assert_eq!(plan("other"), ["metadata other"]);
+    let one = RelPath::parse(b"after/one").expect("a path");
+    let now = Tree::open(source.path()).expect("a directory").stat(&one).expect("a look").expect("it is there");
+    let known = catalog.get(&one).expect("a catalog").expect("it moved along");
+    assert!(!known.stat.same_version(&now), "a scan finds nothing to be told of it");
+}
