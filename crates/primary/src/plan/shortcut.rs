@@ -117,9 +117,9 @@ impl Plan<'_> {
         if stat.kind == Kind::Symlink && link_target.is_empty() {
             return self.gone(path.clone(), Have::Unknown);
         }
-        let record = Record { stat: *stat, group: None, settled: false, ..known };
         let xattrs = self.xattrs(path, stat.kind);
-        let record = Record { xattrs: digest(&xattrs), settled: known.settled, ..record };
+        let settled = self.tree.is_settled(stat, self.began);
+        let record = Record { stat: *stat, xattrs: digest(&xattrs), group: None, settled, ..known };
         self.record(path, record.clone())?;
         self.record(target, record.clone())?;
         let hash = if stat.kind == Kind::File { record.hash } else { None };

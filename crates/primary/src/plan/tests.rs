@@ -139,3 +139,28 @@ fn a_name_that_was_on_its_way_when_the_others_were_shipped_is_not_taken_for_link
     let known = catalog.get(&one).expect("a catalog").expect("it moved along");
     assert!(!known.stat.same_version(&now), "a scan finds nothing to be told of it");
 }
+
+#[test]
+fn what_is_linked_in_the_tick_in_which_it_is_looked_at_proves_nothing() {
+    // Where times have ticks.
+    let source = tempfile::tempdir_in("/dev/shm").expect("a directory");
+    assert!(!Tree::open(source.path()).expect("a directory").multigrain());
+    let at = |name: &str| source.path().join(name);
+    let path = |name: &str| RelPath::parse(name.as_bytes()).expect("a path");
+    fs::write(at("one"), "content").expect("a file");
+    let written = Tree::open(source.path()).expect("a directory").stat(&path("one")).expect("a look").expect("a file");
+    while Clock::coarse_now() <= written.ctime {
+        std::thread::yield_now();
+    }
+    let mut catalog = Catalog::in_memory().expect("a catalog");
+    planned(&source, &mut catalog, Mood::Everyone, |plan| plan.paths(&mut [(path("one"), Have::Unknown)].into()));
+    assert!(catalog.get(&path("one")).expect("a catalog").expect("a record").settled);
+    let steps = planned(&source, &mut catalog, Mood::Everyone, |plan| {
+        fs::hard_link(at("one"), at("other")).expect("a link");
+        plan.paths(&mut [(path("other"), Have::Unknown)].into())
+    });
+    assert!(steps.contains(&"link other".into()), "{steps:?}");
+    for name in ["one", "other"] {
+        assert!(!catalog.get(&path(name)).expect("a catalog").expect("a record").settled, "{name}");
+    }
+}
