@@ -1,10 +1,11 @@
 //! What `fulmar wait` promises: while replicas come and go, and while files are written.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::time::Duration;
 
-use fulmar_testkit::{Cluster, Halted, oracle, until};
+use fulmar_testkit::{Cluster, Halted, Random, Rsh, fresh_seed, oracle, until};
 
 #[test]
 fn wait_returns_when_a_replica_that_was_away_is_back_and_lacks_nothing() {
@@ -22,10 +23,7 @@ fn wait_returns_when_a_replica_that_was_away_is_back_and_lacks_nothing() {
     rsh.refuse();
     let mut follow = cluster.start_follow(&[&replica], &extra);
     cluster.until_up(&mut follow);
-    let source = cluster.source().as_os_str().to_owned();
-    let state = cluster.state().into_os_string();
-    let words = ["wait".into(), source, "--timeout".into(), "60s".into(), "--state-dir".into(), state];
-    let waiting = cluster.binary().start(cluster.path(), words);
+    let waiting = cluster.start_wait("60s");
     // By then the first one waits for the replica, too.
     cluster.wait("1s").expect(3);
     rsh.allow();
@@ -86,5 +84,70 @@ fn a_file_that_is_looked_at_while_it_is_written_in_place_arrives_as_it_is_in_the
     write.finish();
     cluster.settle();
     oracle::assert_equal(cluster.source(), &cluster.replica(0));
+    follow.stop();
+}
+
+/// Rows of the queue in one batch for a replica that is behind.
+const BATCH: u64 = 512;
+
+#[test]
+fn what_a_change_says_of_another_name_is_waited_for_by_a_replica_that_is_behind() {
+    let cluster = Cluster::new(env!("CARGO_BIN_EXE_fulmar"));
+    let here = cluster.path().join("rsh");
+    let refused = |host: &str| here.join(host);
+    let rsh = Rsh::script(
+        &here,
+        &format!(
+            "[ ! -e '{here}/'$1 ] || exit 255\nshift\neval \"set -- $*\"\nshift\n: > '{here}/pids/'$$\nexec '{binary}' \"$@\"",
+            here = here.display(),
+            binary = cluster.binary().path().display(),
+        ),
+    );
+    let command = rsh.command().into_os_string().into_string().unwrap();
+    let target = |host: &str, number| {
+        let mut target = OsString::from(host);
+        target.push(":");
+        target.push(cluster.replica(number));
+        target
+    };
+    let at = |name: &str| cluster.source().join(name);
+    fs::write(at("one"), vec![b'x'; 32 << 20]).unwrap();
+    fs::hard_link(at("one"), at("other")).unwrap();
+    let follow = cluster.follow_to(&[&target("near", 0), &target("far", 1)], &["--rsh", &command]);
+    cluster.settle();
+    for host in ["near", "far"] {
+        fs::write(refused(host), "").unwrap();
+    }
+    rsh.kill_far_ends();
+    cluster.until_status(1, "it is away", |status| status["state"] == "away");
+    cluster.until_status(0, "it is away, too", |status| status["state"] == "away");
+
+    // Nothing is planned while both are away. The last row of a batch is the last change that is waited for.
+    File::options().write(true).open(at("one")).unwrap().write_all(b"written through one name").unwrap();
+    fs::write(at("beside"), "").unwrap();
+    fs::rename(at("beside"), at("one")).unwrap();
+    cluster.wait("1s").expect(3);
+    let backlog = cluster.status_of(1)["backlog"].as_u64().unwrap();
+    for number in backlog..BATCH {
+        fs::write(at(&number.to_string()), "").unwrap();
+    }
+    let waiting = cluster.start_wait("90s");
+    // By then the first one waits for what there is, too.
+    cluster.wait("1s").expect(3);
+    assert_eq!(cluster.status_of(1)["backlog"], BATCH);
+
+    fs::remove_file(refused("near")).unwrap();
+    cluster.until_status(0, "one has it all", |status| status["backlog"] == 0);
+    // So much that nothing of it is kept for the other one.
+    let mut random = Random::new(fresh_seed());
+    for number in 0..160 {
+        fs::write(at(&format!("noise{number}")), random.bytes(250_000)).unwrap();
+    }
+    cluster.until_status(0, "one has it all", |status| status["backlog"] == 0);
+    fs::remove_file(refused("far")).unwrap();
+    waiting.finish(Duration::from_secs(90)).expect(0);
+    let mut begin = [0; 7];
+    File::open(cluster.replica(1).join("other")).unwrap().read_exact(&mut begin).unwrap();
+    assert_eq!(&begin, b"written");
     follow.stop();
 }

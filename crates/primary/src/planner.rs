@@ -39,6 +39,8 @@ pub(crate) struct Planner {
     pub(crate) clock: Clock,
     /// Changes up to here have been planned for everyone.
     planned: Seq,
+    /// See [`Self::owed`].
+    owed: Seq,
     /// Taken from the queue and not planned yet.
     taken: VecDeque<Change>,
     recent: VecDeque<Arc<Batch>>,
@@ -69,6 +71,7 @@ impl Planner {
             found,
             clock,
             planned,
+            owed: Seq(0),
             taken: VecDeque::new(),
             recent: VecDeque::new(),
             recent_bytes: 0,
@@ -127,6 +130,12 @@ impl Planner {
             self.planned = change.seq;
         }
         Ok(Some(Batch { after, upto: self.planned, alone: false, steps }))
+    }
+
+    /// The position of the last change that a plan for everyone has added to the queue: up to there it has what the changes
+    /// planned so far say of other paths.
+    pub(crate) fn owed(&self) -> Seq {
+        self.owed
     }
 
     /// Steps for one replica that has fallen behind what was planned for everyone.
@@ -260,7 +269,8 @@ impl Planner {
             let first_seen_ms = (self.clock)();
             let owed: Vec<_> =
                 owed.into_iter().map(|path| NewChange { path, scope: Scope::Path, first_seen_ms }).collect();
-            advance(&self.last, self.queue.ask_blocking(move |queue| queue.put(&owed))??);
+            self.owed = self.queue.ask_blocking(move |queue| queue.put(&owed))??;
+            advance(&self.last, self.owed);
         }
         if !widen.is_empty() {
             // Before the catalog says that the directory has moved: a replica that is behind must compare the subtree.

@@ -15,7 +15,7 @@ use fulmar_model::{HeldReason, ReplicaId, Seq};
 use fulmar_store::{Queue, Work};
 use std::time::Duration;
 use thiserror::Error as ThisError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// What was waited for has come.
@@ -72,6 +72,9 @@ enum Standing {
     Held(Vec<HeldPath>),
 }
 
+/// The name of a replica that is behind, and why it is away, when it is.
+type Late = (String, Option<String>);
+
 /// The replica whose cursor is known to be at the target, and since when.
 type Reached = Option<(ReplicaId, i64)>;
 
@@ -125,10 +128,12 @@ impl Parts {
             loop {
                 let scans = self.barrier.settle_scans().await?;
                 let target = self.queue.ask(|queue| queue.last()).await?;
-                let mut reached = vec![None; self.endpoints.len()];
-                while let Some(late) = self.first_behind(target, &mut reached).await? {
-                    behind = late;
-                    progress.changed().await.map_err(|_| Error::Gone)?;
+                self.reach(target, &mut progress, &mut behind).await?;
+                // What the plans of these changes say of other paths belongs to what was asked: a replica that catches up has it
+                // from rows of their own.
+                let owed = self.planner.ask(|planner| planner.owed()).await?;
+                if owed > target {
+                    self.reach(owed, &mut progress, &mut behind).await?;
                 }
                 // A renamed directory was scanned on the way: what that found belongs to what was asked.
                 if self.barrier.settle_scans().await? == scans {
@@ -145,11 +150,22 @@ impl Parts {
         }
     }
 
-    async fn first_behind(
+    /// Until every replica is at the target; keeps in `behind` the first that is not, and why it is away.
+    async fn reach(
         &self,
         target: Seq,
-        reached: &mut [Reached],
-    ) -> std::result::Result<Option<(String, Option<String>)>, WaitError> {
+        progress: &mut watch::Receiver<u64>,
+        behind: &mut Late,
+    ) -> std::result::Result<(), WaitError> {
+        let mut reached = vec![None; self.endpoints.len()];
+        while let Some(late) = self.first_behind(target, &mut reached).await? {
+            *behind = late;
+            progress.changed().await.map_err(|_| Error::Gone)?;
+        }
+        Ok(())
+    }
+
+    async fn first_behind(&self, target: Seq, reached: &mut [Reached]) -> std::result::Result<Option<Late>, WaitError> {
         let mut late = None;
         for ((index, endpoint), reached) in self.endpoints.iter().enumerate().zip(reached) {
             match self.standing(index, target, reached).await? {

@@ -148,6 +148,12 @@ impl Cluster {
         self.run([OsStr::new("wait"), self.source().as_os_str(), OsStr::new("--timeout"), OsStr::new(timeout)])
     }
 
+    /// As [`Self::wait`], without waiting for its end.
+    pub fn start_wait(&self, timeout: &str) -> Running {
+        let words = [OsStr::new("wait"), self.source().as_os_str(), OsStr::new("--timeout"), OsStr::new(timeout)];
+        self.binary.start(&self.logs(), self.with_state(words))
+    }
+
     /// `settle`, then the oracle on replicas `0..replicas`.
     #[track_caller]
     pub fn assert_in_sync(&self, replicas: usize) {

@@ -92,10 +92,12 @@ impl Plan<'_> {
         let xattrs = self.xattrs(&path, stat.kind);
         let settled = self.tree.is_settled(&stat, self.began);
         let record = Record { stat, xattrs: digest(&xattrs), hash: Some(hash), group: None, settled };
-        if stat.links > 1 {
-            // On a replica too they are one inode, and follow.
-            for (other, _) in self.catalog.names_of(stat.inode, NAMES_MAX)? {
-                if self.look(&other)?.is_some_and(|now| now.same_version(&stat)) {
+        if let Some(known) = self.catalog.get(&path)?.filter(|_| stat.links > 1) {
+            // Names that were recorded together are one inode on a replica too, and follow. One that was not may never have been
+            // linked there: the others were shipped while it was on its way with its directory.
+            for (other, before) in self.catalog.names_of(stat.inode, NAMES_MAX)? {
+                let together = before.hash == known.hash && before.stat.same_version(&known.stat);
+                if together && self.look(&other)?.is_some_and(|now| now.same_version(&stat)) {
                     self.record(&other, record.clone())?;
                 }
             }
@@ -115,9 +117,9 @@ impl Plan<'_> {
         if stat.kind == Kind::Symlink && link_target.is_empty() {
             return self.gone(path.clone(), Have::Unknown);
         }
-        let record = Record { stat: *stat, group: None, settled: false, ..known };
         let xattrs = self.xattrs(path, stat.kind);
-        let record = Record { xattrs: digest(&xattrs), settled: known.settled, ..record };
+        let settled = self.tree.is_settled(stat, self.began);
+        let record = Record { stat: *stat, xattrs: digest(&xattrs), group: None, settled, ..known };
         self.record(path, record.clone())?;
         self.record(target, record.clone())?;
         let hash = if stat.kind == Kind::File { record.hash } else { None };

@@ -113,3 +113,54 @@ fn a_name_that_another_file_takes_between_the_look_and_the_reading_sends_us_to_t
         Ok(())
     });
 }
+
+#[test]
+fn a_name_that_was_on_its_way_when_the_others_were_shipped_is_not_taken_for_linked() {
+    let source = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| source.path().join(name);
+    fs::create_dir(at("before")).expect("a directory");
+    fs::write(at("before/one"), "content").expect("a file");
+    let mut catalog = Catalog::in_memory().expect("a catalog");
+    let mut plan = |name: &str| {
+        let mut asked = VecDeque::from([(RelPath::parse(name.as_bytes()).expect("a path"), Have::Unknown)]);
+        let mut steps = planned(&source, &mut catalog, Mood::Everyone, |plan| plan.paths(&mut asked));
+        steps.retain(|step| !step.starts_with("times"));
+        steps
+    };
+    plan("before/one");
+    fs::hard_link(at("before/one"), at("other")).expect("a link");
+    fs::write(at("other"), "written through the other name").expect("a file");
+    fs::rename(at("before"), at("after")).expect("a rename");
+    assert_eq!(plan("other"), ["put other"]);
+    assert_eq!(plan("after"), ["rename after"]);
+    assert_eq!(plan("other"), ["metadata other"]);
+    let one = RelPath::parse(b"after/one").expect("a path");
+    let now = Tree::open(source.path()).expect("a directory").stat(&one).expect("a look").expect("it is there");
+    let known = catalog.get(&one).expect("a catalog").expect("it moved along");
+    assert!(!known.stat.same_version(&now), "a scan finds nothing to be told of it");
+}
+
+#[test]
+fn what_is_linked_in_the_tick_in_which_it_is_looked_at_proves_nothing() {
+    // Where times have ticks.
+    let source = tempfile::tempdir_in("/dev/shm").expect("a directory");
+    assert!(!Tree::open(source.path()).expect("a directory").multigrain());
+    let at = |name: &str| source.path().join(name);
+    let path = |name: &str| RelPath::parse(name.as_bytes()).expect("a path");
+    fs::write(at("one"), "content").expect("a file");
+    let written = Tree::open(source.path()).expect("a directory").stat(&path("one")).expect("a look").expect("a file");
+    while Clock::coarse_now() <= written.ctime {
+        std::thread::yield_now();
+    }
+    let mut catalog = Catalog::in_memory().expect("a catalog");
+    planned(&source, &mut catalog, Mood::Everyone, |plan| plan.paths(&mut [(path("one"), Have::Unknown)].into()));
+    assert!(catalog.get(&path("one")).expect("a catalog").expect("a record").settled);
+    let steps = planned(&source, &mut catalog, Mood::Everyone, |plan| {
+        fs::hard_link(at("one"), at("other")).expect("a link");
+        plan.paths(&mut [(path("other"), Have::Unknown)].into())
+    });
+    assert!(steps.contains(&"link other".into()), "{steps:?}");
+    for name in ["one", "other"] {
+        assert!(!catalog.get(&path(name)).expect("a catalog").expect("a record").settled, "{name}");
+    }
+}
