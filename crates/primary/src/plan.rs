@@ -533,24 +533,25 @@ impl<'a> Plan<'a> {
         times.sort_by_key(|(path, _)| std::cmp::Reverse(path.depth()));
         for (path, moved) in times {
             let record = self.catalog.get(&path)?;
-            let Some(stat) = self.look(&path).unwrap_or(None).filter(|stat| stat.kind == Kind::Directory) else {
+            let stat = self.look(&path).unwrap_or(None).filter(|stat| stat.kind == Kind::Directory);
+            if stat.is_some_and(|stat| {
+                let known = !moved && record.as_ref().is_some_and(|record| record.proves(&stat));
+                known || self.filter.excludes(&path, true)
+            }) {
+                continue;
+            }
+            let Some((stat, xattrs)) = stat.and_then(|stat| Some((stat, self.directory_xattrs(&path, &stat)?))) else {
                 // Renamed meanwhile, perhaps: whoever finds it under its next name must set its times.
                 if let Some(record) = record.filter(|_| moved) {
                     self.record(&path, Record { settled: false, ..record })?;
                 }
                 continue;
             };
-            if self.filter.excludes(&path, true)
-                || (!moved && record.as_ref().is_some_and(|record| record.proves(&stat)))
-            {
-                continue;
-            }
-            let xattrs = self.directory_xattrs(&path);
             // Another directory than the one that is known has a change of its own coming, with all that is in it.
             match record.filter(|known| self.is_recorded(&path, &stat, known).unwrap_or(true)) {
                 Some(known) => {
                     let mark = known.group.filter(|mark| *mark != TOLD_GONE);
-                    self.record_directory(&path, stat, &xattrs, mark)?;
+                    self.record_directory(&path, stat, Some(&xattrs), mark)?;
                 }
                 None if self.everyone() => continue,
                 None => {}

@@ -31,8 +31,7 @@ impl Plan<'_> {
             // of another directory, whose entries it lacks.
             self.rescans.push(path.clone());
         }
-        let xattrs = self.directory_xattrs(&path);
-        self.put_directory(path, stat, xattrs)
+        self.put_directory(path, stat)
     }
 
     /// Whether the directory at `path` is the one that was recorded. One that was born later may have its inode number.
@@ -56,8 +55,10 @@ impl Plan<'_> {
         Some(identity.born? <= record.stat.ctime)
     }
 
-    fn put_directory(&mut self, path: RelPath, stat: Stat, xattrs: Xattrs) -> Result<()> {
-        self.record_directory(&path, stat, &xattrs, None)?;
+    fn put_directory(&mut self, path: RelPath, stat: Stat) -> Result<()> {
+        let read = self.directory_xattrs(&path, &stat);
+        self.record_directory(&path, stat, read.as_ref(), None)?;
+        let xattrs = read.unwrap_or_default();
         let entry = Entry::of(&stat, None, &[], digest(&xattrs));
         self.touched.insert(path.clone(), true);
         self.touch_parent(&path);
@@ -66,30 +67,37 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// `mark`: see [`FOR_ONE`].
+    /// Without attributes the record proves nothing: the next scan reads them. `mark`: see [`FOR_ONE`].
     pub(super) fn record_directory(
         &mut self,
         path: &RelPath,
         stat: Stat,
-        xattrs: &Xattrs,
+        xattrs: Option<&Xattrs>,
         mark: Option<LinkGroup>,
     ) -> Result<()> {
         let settled = self.tree.is_settled(&stat, self.began);
-        self.record(path, Record { stat, xattrs: digest(xattrs), hash: None, group: mark, settled })
+        let xattrs = digest(xattrs.unwrap_or(&Xattrs::default()));
+        self.record(path, Record { stat, xattrs, hash: None, group: mark, settled })
     }
 
-    /// What is visible of a directory that this process may not read is shipped without attributes, and the path is held:
-    /// what is in it does not arrive.
-    pub(super) fn directory_xattrs(&mut self, path: &RelPath) -> Xattrs {
-        let read = self.handles.dir(self.tree, path).and_then(|dir| dir.xattrs_self());
-        read.unwrap_or_else(|error| {
-            // What is gone meanwhile has a change of its own.
-            if !error.is_gone() {
+    /// The attributes of the directory that was looked at; `None` when it is not there any more, or another one is: it has a change
+    /// of its own.
+    ///
+    /// What is visible of a directory that this process may not read is shipped without attributes, and the path is held: what is in
+    /// it does not arrive.
+    ///
+    /// RACE: the look goes by the directory above, which may have been opened before it was renamed.
+    pub(super) fn directory_xattrs(&mut self, path: &RelPath, stat: &Stat) -> Option<Xattrs> {
+        let held = self.handles.dir(self.tree, path);
+        match held.and_then(|dir| Ok((dir.stat_self()?.inode, dir.xattrs_self()?))) {
+            Ok((inode, xattrs)) => (inode == stat.inode).then_some(xattrs),
+            Err(error) if error.is_gone() => None,
+            Err(error) => {
                 let action = Action::Hold { reason: HeldReason::Unreadable, errno: error.errno() };
                 self.push(Class::Change, Step::new(path.clone(), action));
+                Some(Xattrs::default())
             }
-            Xattrs::default()
-        })
+        }
     }
 
     /// Where the directory was, when it was renamed here.
@@ -111,8 +119,7 @@ impl Plan<'_> {
             if self.catalog.count_below(&to, 2)? > 1 {
                 // What was in it is gone, or has another name that a replica may not have yet: one by one.
                 self.rescans.push(to.clone());
-                let xattrs = self.directory_xattrs(&to);
-                return self.put_directory(to, stat, xattrs);
+                return self.put_directory(to, stat);
             }
             self.operate(Class::Change, to.clone(), Operation::Remove { path: to.clone() });
         }
@@ -120,8 +127,9 @@ impl Plan<'_> {
         self.touch_elsewhere(&from, &to);
         self.catalog.rename(&from, &to)?;
         self.renamed.insert(from.clone());
-        let xattrs = self.directory_xattrs(&to);
-        self.record_directory(&to, stat, &xattrs, None)?;
+        let read = self.directory_xattrs(&to, &stat);
+        self.record_directory(&to, stat, read.as_ref(), None)?;
+        let xattrs = read.unwrap_or_default();
         let entry = Entry::of(&stat, None, &[], digest(&xattrs));
         for path in [&from, &to] {
             self.touch_parent(path);

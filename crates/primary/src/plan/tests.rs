@@ -164,3 +164,25 @@ fn what_is_linked_in_the_tick_in_which_it_is_looked_at_proves_nothing() {
         assert!(!catalog.get(&path(name)).expect("a catalog").expect("a record").settled, "{name}");
     }
 }
+
+#[test]
+fn a_directory_that_is_moved_away_before_its_attributes_are_read_proves_nothing() {
+    for another in [false, true] {
+        let source = tempfile::tempdir().expect("a directory");
+        let at = |path: &str| source.path().join(path);
+        fs::create_dir_all(at("above/directory")).expect("directories");
+        let mut catalog = Catalog::in_memory().expect("a catalog");
+        let path = RelPath::parse(b"above/directory").expect("a path");
+        let mut looked = None;
+        planned(&source, &mut catalog, Mood::Everyone, |plan| {
+            looked = plan.look(&path)?;
+            fs::rename(at("above"), at("elsewhere")).expect("a rename");
+            if another {
+                fs::create_dir_all(at("above/directory")).expect("directories");
+            }
+            plan.directory(path.clone(), looked.expect("a directory"))
+        });
+        let record = catalog.get(&path).expect("a catalog").expect("a record");
+        assert!(!record.proves(&looked.expect("a directory")), "another one there: {another}");
+    }
+}
