@@ -1,8 +1,8 @@
 //! Where something differs or could not be compared, as far as the verdicts of mailboxes depend on it: what a mailbox's sizes and
 //! list of UIDs say is not all there is to it.
 //!
-//! What is in or below `cur`, `new` and `tmp` belongs to the directory those are in; anything else to itself, if that is a mailbox,
-//! or to the directory it is in. What could not be compared may hide what is below it, too.
+//! What is in or below `cur`, `new` and `tmp` belongs to the directory those are in, and to them where they are mailboxes; anything
+//! else to itself, if that is a mailbox, or to the directory it is in. What could not be compared may hide what is below it, too.
 
 use super::verdict::{Finding, Verdict};
 use fulmar_model::{Kind, Mailbox, RelPath, Trouble, Value};
@@ -80,12 +80,10 @@ impl Flaws {
             self.open.insert(path.clone());
         }
         let folder = folder_of(path);
-        // A message, or the folder itself.
-        let near = folder.as_ref().is_some_and(|(_, below)| *below <= 1);
+        // Once for all messages of a folder; and what is called like a folder may be a mailbox itself, and this in it.
+        let place = if let Some((_, 1)) = folder { path.parent() } else { Some(path.clone()) };
         folder.into_iter().for_each(|(mailbox, _)| put(&mut self.own, mailbox, trouble));
-        if !near {
-            put(&mut self.loose, path.clone(), trouble);
-        }
+        place.into_iter().for_each(|place| put(&mut self.loose, place, trouble));
     }
 
     fn has_room(&mut self) -> bool {
@@ -180,6 +178,25 @@ mod tests {
         assert_eq!(told(&[unread("ann/new/1.M1")]), [open, None, None]);
         assert_eq!(told(&[differs("ann/cur/1"), unread("ann/new/2"), unread("ann/.Sent")]), [yes, open, None]);
         assert_eq!(told(&[Finding::Busy(RelPath::root())]), [open, open, open]);
+    }
+
+    #[test]
+    fn a_mailbox_that_is_called_like_a_folder_answers_for_its_own_files() {
+        for at in ["ann/new", "ann/new/dovecot-keywords"] {
+            let mut flaws = Flaws::default();
+            flaws.note(&differs(at));
+            flaws.settle(&["ann/new", "bob"].map(mailbox), &Verdict { links: true, ..Verdict::default() });
+            assert_eq!(flaws.of(&path("ann/new")), Some(Trouble::Differs), "{at}");
+            assert_eq!(flaws.of(&path("bob")), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn many_messages_of_one_mailbox_leave_room_for_others() {
+        let mut flaws = Flaws::default();
+        (0..=PATHS_MAX).for_each(|number| flaws.note(&differs(&format!("ann/cur/{number}"))));
+        flaws.settle(&["ann", "bob"].map(mailbox), &Verdict { links: true, ..Verdict::default() });
+        assert_eq!([flaws.of(&path("ann")), flaws.of(&path("bob"))], [Some(Trouble::Differs), None]);
     }
 
     #[test]

@@ -35,7 +35,8 @@ impl Moves {
                     path = below.under(to);
                     covered.push(to.clone());
                     compare.push((to.clone(), row.since_ms));
-                } else if covered.iter().any(|above| from.starts_with(above)) {
+                } else if covered.iter().any(|at| from.starts_with(at) || at.starts_with(from)) {
+                    // Out of it, or along with it: what came out of it may be in another directory by then.
                     covered.push(to.clone());
                     compare.push((to.clone(), row.since_ms));
                 }
@@ -81,6 +82,12 @@ mod tests {
         // The first rename left the comparison over.
         let moves = [(1, "a", "b"), (2, "b/c", "d"), (3, "d/e", "f"), (3, "x", "y")];
         assert_eq!(compared(Work::Compare, "b", &moves), ["b", "d", "f"]);
+    }
+
+    #[test]
+    fn what_left_a_subtree_that_is_to_be_compared_is_compared_wherever_it_is_taken() {
+        let moves = [(1, "a", "b"), (2, "b/c", "p/d"), (3, "p", "q"), (4, "q/d", "e"), (4, "x", "y")];
+        assert_eq!(compared(Work::Compare, "b", &moves), ["b", "p/d", "q", "e"]);
     }
 
     #[test]
