@@ -175,7 +175,7 @@ impl<'s> Matcher<'s> {
                     if let Some(signer) = self.signer.as_mut().filter(|signer| signer.block() == self.signature.block())
                         && position.is_multiple_of(signer.block().bytes())
                     {
-                        signer.expect(position / signer.block().bytes(), window.weak());
+                        signer.foresee(position / signer.block().bytes(), window.weak());
                     }
                     window
                 } else {

@@ -30,7 +30,7 @@ impl Signer {
     }
 
     /// The weak sum of a whole block that is still to come, told in the order of the blocks: it is not added up again.
-    pub(crate) fn expect(&mut self, block: u64, weak: u32) {
+    pub(crate) fn foresee(&mut self, block: u64, weak: u32) {
         self.weak.push_back((block, weak));
     }
 

@@ -31,6 +31,22 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
+    /// One of which nothing is known: not even that it holds still.
+    pub fn unseen(path: RelPath) -> Self {
+        Self {
+            path,
+            uids: None,
+            messages: 0,
+            listed: 0,
+            absent: Vec::new(),
+            absent_count: 0,
+            cut: Vec::new(),
+            cut_count: 0,
+            steady: false,
+            age_ms: 0,
+        }
+    }
+
     /// Whether this is what `other` says, of whatever age.
     pub fn says_the_same(&self, other: &Self) -> bool {
         let aged = Self { age_ms: self.age_ms, ..other.clone() };

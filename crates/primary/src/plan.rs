@@ -355,24 +355,23 @@ impl<'a> Plan<'a> {
         if self.linked.contains(&path) {
             return Ok(());
         }
-        let record = self.catalog.get(&path)?;
-        let same = |old: &Record| (old.stat.inode, old.stat.kind) == (stat.inode, stat.kind);
-        let Some(old) = record.as_ref().filter(|old| !same(old)) else {
-            let Some(old) = record.clone() else { return self.file_there(path, stat, have, record) };
-            self.file_there(path.clone(), stat, have, record)?;
+        let Some(old) = self.catalog.get(&path)? else { return self.file_there(path, stat, have, None) };
+        let inode = old.stat.inode;
+        if (inode, old.stat.kind) == (stat.inode, stat.kind) {
+            self.file_there(path.clone(), stat, have, Some(old.clone()))?;
             // RACE: another one may have taken its place between the look and the reading, and what was written through the name
             // just before shows in the others only. The change that is still to come finds the other one recorded.
             let read = self.catalog.get(&path)?.map(|read| read.stat.inode);
-            return if read == Some(old.stat.inode) { Ok(()) } else { self.loses_name(&path, &old) };
-        };
-        let (inode, others) = (old.stat.inode, std::mem::take(&mut self.siblings));
+            return if read == Some(inode) { Ok(()) } else { self.loses_name(&path, &old) };
+        }
+        let others = std::mem::take(&mut self.siblings);
         match old.stat.kind {
             // Its own record takes those of everything in it away.
             Kind::Directory => self.loses_names_below(&path)?,
-            _ => self.loses_name(&path, old)?,
+            _ => self.loses_name(&path, &old)?,
         }
         let found = std::mem::replace(&mut self.siblings, others);
-        self.file_there(path.clone(), stat, have, record)?;
+        self.file_there(path.clone(), stat, have, Some(old))?;
         let waits = self.catalog.get(&path)?.is_some_and(|record| record.stat.inode == inode);
         (if waits { &mut self.reminders } else { &mut self.siblings }).extend(found);
         Ok(())

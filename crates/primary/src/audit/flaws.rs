@@ -122,18 +122,7 @@ mod tests {
     }
 
     fn mailbox(text: &str) -> Mailbox {
-        Mailbox {
-            path: path(text),
-            uids: None,
-            messages: 0,
-            listed: 0,
-            absent: Vec::new(),
-            absent_count: 0,
-            cut: Vec::new(),
-            cut_count: 0,
-            steady: true,
-            age_ms: 0,
-        }
+        Mailbox { steady: true, ..Mailbox::unseen(path(text)) }
     }
 
     fn differs(at: &str) -> Finding {

@@ -3,8 +3,10 @@
 //!
 //! Reading order: this file (reaching it, again and again; at first together, `gate`), `visit` (one connection), `cursor`
 //! (what is written down of it), `flight` (a batch under way) and `moves` (the directories it renames), `comparing` (a
-//! comparison under way; before it `survey`), `due` (what is tried again, and large files), `removals` (what is gone).
+//! comparison under way; before it `survey`) and `ahead` (what it asked for, being planned), `due` (what is tried again, and
+//! large files), `removals` (what is gone).
 
+mod ahead;
 mod comparing;
 mod cursor;
 mod due;

@@ -4,6 +4,7 @@
 //! for; then what is due again. Large content flows beside all of it.
 //! Bounds: [`FLIGHTS_MAX`] batches and [`PAGES_MAX`] pages without an answer, [`ASKED_MAX`] paths waiting to be planned.
 
+use super::ahead::{Ahead, made};
 use super::comparing::Comparing;
 use super::cursor::{Settled, resume};
 use super::flight::{Errand, Flight, Left, Patience};
@@ -39,21 +40,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// Silence after which the replica is asked whether it is there, and after which it is given up.
 const SILENCE_ASK: Duration = Duration::from_secs(20);
 const SILENCE_END: Duration = Duration::from_secs(90);
-
-/// What a comparison asked for next, with the planner or back from it.
-pub(super) struct Ahead {
-    paths: Vec<RelPath>,
-    plan: Making,
-}
-
-/// Steps, and what was too much for one batch.
-type Looked = (Vec<Step>, VecDeque<Asked>);
-
-/// A plan.
-enum Making {
-    Begun(AbortOnDropHandle<Result<Looked>>),
-    Done(Looked),
-}
 
 /// State of a connection.
 pub(super) struct Visit<'a> {
@@ -225,13 +211,11 @@ impl<'a> Visit<'a> {
                 return Ok(());
             }
             // What was planned first goes first.
-            match &self.ahead {
-                Some(Ahead { plan: Making::Begun(_), .. }) => return Ok(()),
-                Some(Ahead { plan: Making::Done(_), .. }) => {
-                    self.ship_ahead().await?;
-                    continue;
+            if self.ahead.is_some() {
+                if !self.ship_ahead().await? {
+                    return Ok(());
                 }
-                None => {}
+                continue;
             }
             if !self.arrived.is_empty() {
                 self.ship_arrived().await?;
@@ -288,45 +272,6 @@ impl<'a> Visit<'a> {
         let since_ms = asked.iter().filter_map(|path| self.busy.get(path)).min().copied();
         self.send(steps, Errand { asked, since_ms, ..Errand::default() }).await?;
         Ok(true)
-    }
-
-    /// Whether more of what a comparison asks for is coming, and the replica has enough to do until then.
-    fn gathers(&self) -> bool {
-        let few = !self.asked.is_empty() && self.asked.len() < BULK_CHANGES;
-        few && !self.flights.is_empty() && self.comparing.as_ref().is_some_and(|comparing| comparing.is_listing())
-    }
-
-    /// Has the planner begin with what the comparison asked for, if it is not at it.
-    fn plan_ahead(&mut self) -> bool {
-        if self.ahead.is_some() || self.asked.is_empty() || self.gathers() {
-            return false;
-        }
-        let asked: VecDeque<_> = self.asked.drain(..BULK_CHANGES.min(self.asked.len())).collect();
-        let paths = asked.iter().map(|(path, _)| path.clone()).collect();
-        let replica = self.session.would.is_none().then_some(self.replica);
-        let planner = self.session.planner.clone();
-        let plan = tokio::spawn(async move { planner.ask(move |planner| planner.look(asked, replica)).await? });
-        self.ahead = Some(Ahead { paths, plan: Making::Begun(AbortOnDropHandle::new(plan)) });
-        true
-    }
-
-    /// Sends what was planned ahead.
-    async fn ship_ahead(&mut self) -> Result<()> {
-        let Some(Ahead { paths: mut asked, plan: Making::Done((steps, mut rest)) }) = self.ahead.take() else {
-            return Ok(());
-        };
-        asked.truncate(asked.len() - rest.len());
-        while let Some(path) = rest.pop_back() {
-            self.asked.push_front(path);
-        }
-        if asked.is_empty() {
-            return Err(Error::SourceGone);
-        }
-        let since_ms = match &self.comparing {
-            Some(comparing) => Some(comparing.since_ms),
-            None => asked.iter().filter_map(|path| self.busy.get(path)).min().copied(),
-        };
-        self.send(steps, Errand { asked, since_ms, comparing: true, ..Errand::default() }).await
     }
 
     pub(super) async fn send(&mut self, steps: Vec<Step>, errand: Errand) -> Result<()> {
@@ -496,18 +441,6 @@ impl<'a> Visit<'a> {
             self.sender.send(Lane::Urgent, FromPrimary::Ping.encode()?).await?;
         }
         Ok(())
-    }
-}
-
-/// Waits until the plan in the making is made, if there is one.
-async fn made(ahead: &mut Option<Ahead>) -> Result<()> {
-    match ahead {
-        Some(Ahead { plan, .. }) => {
-            let Making::Begun(making) = plan else { return std::future::pending().await };
-            *plan = Making::Done(making.await.map_err(|_| Error::Gone)??);
-            Ok(())
-        }
-        None => std::future::pending().await,
     }
 }
 

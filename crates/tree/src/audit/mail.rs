@@ -39,8 +39,8 @@ pub fn mailboxes(tree: &Tree, how: &Auditing, meter: &Meter) -> Result<Vec<Mailb
             let own = entries.iter().filter(|(name, _)| matches!(name.as_bytes(), b"cur" | b"new" | b"tmp"));
             own.for_each(|(name, _)| walk.skip(name));
             // As above; and nothing can be said of it.
-            let unsteady = |_| empty(path.clone());
-            found.push(tree.dir(&path).and_then(|dir| mailbox(&dir, &path, meter)).unwrap_or_else(unsteady));
+            let unseen = |_| Mailbox::unseen(path.clone());
+            found.push(tree.dir(&path).and_then(|dir| mailbox(&dir, &path, meter)).unwrap_or_else(unseen));
         }
         Ok(())
     };
@@ -56,23 +56,7 @@ pub fn mailbox_at(tree: &Tree, path: &RelPath, meter: &Meter) -> Option<Mailbox>
     let dir = tree.dir(path).ok()?;
     let cur = dir.stat(&Name::parse(b"cur").ok()?).ok()?;
     cur.filter(|cur| cur.kind == Kind::Directory)?;
-    Some(mailbox(&dir, path, meter).unwrap_or_else(|_| empty(path.clone())))
-}
-
-/// Before anything was looked at.
-fn empty(path: RelPath) -> Mailbox {
-    Mailbox {
-        path,
-        uids: None,
-        messages: 0,
-        listed: 0,
-        absent: Vec::new(),
-        absent_count: 0,
-        cut: Vec::new(),
-        cut_count: 0,
-        steady: false,
-        age_ms: 0,
-    }
+    Some(mailbox(&dir, path, meter).unwrap_or_else(|_| Mailbox::unseen(path.clone())))
 }
 
 /// One that holds still, or as it was at the last look.
@@ -89,7 +73,7 @@ fn mailbox(dir: &Dir, path: &RelPath, meter: &Meter) -> Result<Mailbox> {
 }
 
 fn look(dir: &Dir, path: &RelPath) -> Result<Mailbox> {
-    let mut mailbox = empty(path.clone());
+    let mut mailbox = Mailbox::unseen(path.clone());
     let parts = || [b"cur".as_slice(), b"new", UIDLIST].into_iter().filter_map(|name| Name::parse(name).ok());
     let stats = || parts().map(|name| dir.stat(&name)).collect::<Result<Vec<_>>>();
     let before = stats()?;
