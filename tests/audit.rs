@@ -550,13 +550,20 @@ fn rsync_paths(source: &Path, replica: &Path) -> Vec<(String, Option<String>)> {
     // In place of the usual line of a directory that would stay because of a socket, which is left out.
     let stays = "cannot delete non-empty directory: ";
     let path = |line: &str| line.strip_prefix(stays).or_else(|| line.get(12..)).map(str::to_owned);
-    // In place of that of a path whose place a directory has that is not empty: as it is not, in a dry run.
+    // A dry run makes no way for anything, and complains of what it then finds: of a directory that is not empty where
+    // something else belongs, and of a place below what is no directory yet.
     let paths = lines.flat_map(|line| {
-        if !line.contains("could not make way for new ") {
+        if !line.starts_with("rsync: exit status: 23") {
             return path(line).into_iter().collect();
         }
-        let places = line.lines().filter_map(|line| line.split_once("could not make way for new ")?.1.split_once(": "));
-        places.map(|(_, path)| path.to_owned()).collect::<Vec<_>>()
+        let below = format!("\"{}/", replica.display());
+        let complaints = line.lines().filter_map(|line| {
+            let place = line.split_once("could not make way for new ").and_then(|(_, rest)| rest.split_once(": "));
+            let looked = || line.split_once(&below)?.1.split_once("\" failed: ");
+            let other = || (!line.is_empty() && !line.starts_with("rsync error: ")).then_some(line);
+            place.map(|(_, path)| path).or_else(|| looked().map(|(path, _)| path)).or_else(other)
+        });
+        complaints.map(str::to_owned).collect::<Vec<_>>()
     });
     let paths = paths.map(|path| {
         let (path, other) =
