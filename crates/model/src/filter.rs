@@ -5,7 +5,7 @@
 //! The replica's private directory is always excluded.
 
 use crate::glob::Glob;
-use crate::{Profile, RelPath};
+use crate::{Name, PRIVATE_DIRECTORY, Profile, RelPath};
 use std::fmt;
 
 /// A pattern that cannot be understood.
@@ -93,14 +93,17 @@ impl Filter {
         self.profile == Profile::Maildir && name.is_some_and(|name| matches!(name.as_bytes(), b"cur" | b"new"))
     }
 
-    /// Whether nothing but the private directory is excluded: then no path needs to be asked about.
-    pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
-    }
-
     /// Whether `path` itself is excluded, its ancestors aside: enough for a walk, which does not enter what is excluded.
     pub fn excludes_here(&self, path: &RelPath, directory: bool) -> bool {
         path.is_private() || (!path.is_root() && self.decide(path.as_bytes(), directory))
+    }
+
+    /// The same of a name in a directory. Nothing is allocated where no pattern can mean it, as with most.
+    /// Bytes that are no name are not excluded.
+    pub fn excludes_in(&self, directory: &RelPath, name: &[u8], is_directory: bool) -> bool {
+        let may_match = |rule: &Rule| rule.glob.may_match(directory.as_bytes(), name);
+        let may = (directory.is_root() && name == PRIVATE_DIRECTORY) || self.rules.iter().any(may_match);
+        may && Name::parse(name).is_ok_and(|name| self.excludes_here(&directory.join(&name), is_directory))
     }
 
     /// Whether `path` or a directory above it is excluded.
@@ -161,7 +164,11 @@ mod tests {
 
     fn excluded(patterns: &[&str], path: &str, directory: bool) -> bool {
         let filter = Filter::new(Profile::Plain, patterns.iter().map(|p| p.as_bytes())).expect("valid patterns");
-        filter.excludes(&RelPath::parse(path.as_bytes()).expect("a path"), directory)
+        let path = RelPath::parse(path.as_bytes()).expect("a path");
+        let (parent, name) = path.split().expect("not the root");
+        let here = filter.excludes_here(&path, directory);
+        assert_eq!(filter.excludes_in(&parent, name.as_bytes(), directory), here, "{patterns:?} on {path}");
+        filter.excludes(&path, directory)
     }
 
     #[test]
@@ -210,6 +217,10 @@ mod tests {
         assert!(filter.is_mail(&path("u/Maildir/new")) && !filter.is_mail(&path("u/Maildir/tmp")));
         assert!(!Filter::new(Profile::Plain, []).expect("no patterns").is_mail(&path("u/Maildir/new")));
         let excludes = |of: &str| filter.excludes(&path(of), false);
+        let excludes_in = |of: &str| {
+            let (parent, name) = path(of).split().expect("not the root");
+            filter.excludes_in(&parent, name.as_bytes(), false)
+        };
         for kept in [
             "u/Maildir/dovecot-uidlist",
             "u/Maildir/cur/1.M2P3.host,S=5:2,S",
@@ -218,16 +229,16 @@ mod tests {
             "u/tmp/dovecot-uidlist",
             "u/dovecot-keywords",
         ] {
-            assert!(!excludes(kept), "{kept}");
+            assert!(!excludes(kept) && !excludes_in(kept), "{kept}");
         }
         for left in [
             "u/Maildir/dovecot.index.log",
             "u/Maildir/tmp/1.M2P3.host",
             "u/dovecot-uidlist.lock",
             "u/tmp/dovecot-uidlist.lock",
-            ".fulmar/store.db",
         ] {
-            assert!(excludes(left), "{left}");
+            assert!(excludes(left) && excludes_in(left), "{left}");
         }
+        assert!(excludes(".fulmar/store.db") && excludes_in(".fulmar"));
     }
 }

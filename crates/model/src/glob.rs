@@ -10,8 +10,17 @@ pub(crate) struct Glob {
     segments: Vec<Segment>,
     /// Where the last `**` is; meaningless where there is none.
     last_any: usize,
-    /// What whatever matches ends with: most paths are told apart by that.
+    /// What is told of whatever matches without looking at all of it.
+    tail: Tail,
+}
+
+/// What the last component of every match begins and ends with, and what it is in, where the pattern tells. Most paths are
+/// told apart by that.
+#[derive(Clone, Debug, Default)]
+struct Tail {
+    beginning: Option<u8>,
     ending: Vec<u8>,
+    above: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -46,16 +55,21 @@ impl Glob {
             segments.insert(segments.len() - 1, Segment::One(vec![Token::AnyRun]));
         }
         let last_any = segments.iter().rposition(|segment| *segment == Segment::Any).unwrap_or_default();
-        let ending = match segments.last() {
-            Some(Segment::One(tokens)) => ending(tokens),
-            _ => Vec::new(),
-        };
-        Some(Self { segments, last_any, ending })
+        let tail = Tail::of(&segments);
+        Some(Self { segments, last_any, tail })
+    }
+
+    /// False: the path of the name in the directory does not match, for certain.
+    pub(crate) fn may_match(&self, directory: &[u8], name: &[u8]) -> bool {
+        let Tail { beginning, above, .. } = &self.tail;
+        beginning.is_none_or(|byte| name.first() == Some(&byte))
+            && self.tail.ends(name)
+            && above.as_ref().is_none_or(|above| directory.ends_with(above))
     }
 
     /// Whether the whole path matches. Allocates nothing: every path of a tree is asked about, for every pattern.
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
-        if self.ending.last().is_some_and(|last| path.last() != Some(last)) || !path.ends_with(&self.ending) {
+        if !self.tail.ends(path) {
             return false;
         }
         // `None`: behind the last component.
@@ -111,12 +125,23 @@ fn last_components(rest: Option<&[u8]>, count: usize) -> Option<Option<&[u8]>> {
     }
 }
 
-/// The bytes behind the last token that is not just one byte.
-fn ending(tokens: &[Token]) -> Vec<u8> {
-    let byte = |token: &Token| if let Token::Byte(byte) = token { Some(*byte) } else { None };
-    let mut ending: Vec<u8> = tokens.iter().rev().map_while(byte).collect();
-    ending.reverse();
-    ending
+impl Tail {
+    fn of(segments: &[Segment]) -> Self {
+        let [rest @ .., Segment::One(tokens)] = segments else { return Self::default() };
+        let byte = |token: &Token| if let Token::Byte(byte) = token { Some(*byte) } else { None };
+        let mut ending: Vec<u8> = tokens.iter().rev().map_while(byte).collect();
+        ending.reverse();
+        let above = match rest {
+            [.., Segment::One(tokens)] => tokens.iter().map(byte).collect(),
+            _ => None,
+        };
+        Self { beginning: tokens.first().and_then(byte), ending, above }
+    }
+
+    /// The last byte is looked at first: that is enough for most.
+    fn ends(&self, text: &[u8]) -> bool {
+        self.ending.last().is_none_or(|last| text.last() == Some(last)) && text.ends_with(&self.ending)
+    }
 }
 
 fn tokens(part: &[u8]) -> Option<Vec<Token>> {
@@ -259,10 +284,13 @@ mod tests {
     #[test]
     fn every_short_pattern_matches_what_a_table_says() {
         let paths = all(&["a", "b", "ab"]);
-        for pattern in all(&["**", "*", "a", "ab", "a*", "*b"]) {
+        for pattern in all(&["**", "*", "a", "ab", "a*", "*b", "[ab]"]) {
             let glob = Glob::compile(pattern.as_bytes()).expect("a pattern");
             for path in &paths {
-                assert_eq!(glob.matches(path.as_bytes()), by_table(&glob, path), "{pattern} {path}");
+                let matches = by_table(&glob, path);
+                assert_eq!(glob.matches(path.as_bytes()), matches, "{pattern} {path}");
+                let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+                assert!(glob.may_match(directory.as_bytes(), name.as_bytes()) || !matches, "{pattern} {path}");
             }
         }
     }

@@ -108,7 +108,7 @@ impl Lister {
     /// Sockets among these entries, those that are excluded aside.
     fn sockets(&self, directory: &RelPath, entries: &[(Name, Stat)]) -> u64 {
         let sockets = entries.iter().filter(|(_, stat)| stat.kind == Kind::Socket);
-        sockets.filter(|(name, _)| !self.filter.excludes_here(&directory.join(name), false)).count() as u64
+        sockets.filter(|(name, _)| !self.filter.excludes_in(directory, name.as_bytes(), false)).count() as u64
     }
 
     fn send(&self, listed: Listed) -> Result<()> {
@@ -173,7 +173,7 @@ impl Lister {
     }
 
     fn leaves_out(&self, directory: &RelPath, name: &Name, stat: &Stat) -> bool {
-        stat.kind == Kind::Socket || self.filter.excludes_here(&directory.join(name), stat.kind == Kind::Directory)
+        stat.kind == Kind::Socket || self.filter.excludes_in(directory, name.as_bytes(), stat.kind == Kind::Directory)
     }
 
     // Pages.

@@ -296,7 +296,7 @@ impl Planner {
             Err(error) if !error.is_gone() => return Ok(()),
             Err(error) => return Err(error.into()),
             Ok(Names::All(names)) => {
-                names.iter().all(|name| self.filter.excludes_here(&RelPath::root().join(name), false))
+                names.iter().all(|name| self.filter.excludes_in(&RelPath::root(), name.as_bytes(), false))
             }
             Ok(Names::TooMany(_)) => false,
         };
@@ -311,7 +311,7 @@ impl Planner {
         let names = self.tree.as_ref().map(|tree| tree.root().names_if_few());
         match names {
             Some(Ok(Names::All(names))) => {
-                names.iter().all(|name| self.filter.excludes_here(&RelPath::root().join(name), false))
+                names.iter().all(|name| self.filter.excludes_in(&RelPath::root(), name.as_bytes(), false))
             }
             _ => false,
         }

@@ -205,10 +205,9 @@ impl Scanner<'_> {
                 continue;
             }
             // A socket is nothing: only what it has replaced is of interest.
-            let here = path.join(&name);
             let nothing = stat.kind == Kind::Socket && known.is_none();
-            if !nothing && !self.rescan.filter.excludes_here(&here, is_directory) {
-                self.changed.push(here);
+            if !nothing && !self.rescan.filter.excludes_in(path, name.as_bytes(), is_directory) {
+                self.changed.push(path.join(&name));
             }
         }
         pass(&mut rows, None)

@@ -2,7 +2,7 @@
 
 use super::content::Eye;
 use crate::{Dir, digest, sys, xattr};
-use fulmar_model::{Depth, Entry, Kind, Name, Record, RelPath, Stat, Xattrs};
+use fulmar_model::{Depth, Entry, Kind, Name, Record, Stat, Xattrs};
 use rustix::fs::{FileType, StatxFlags};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
@@ -152,9 +152,8 @@ impl Eye<'_> {
         dir: &Dir,
         mut visit: impl FnMut(&[u8], FileType) -> Result<(), crate::Error>,
     ) -> Result<(), crate::Error> {
-        let (root, everything) = (dir.path().is_root(), self.how.filter.is_empty());
         dir.each_hinted(|bytes, hint| {
-            if hint == FileType::Socket || (root && bytes == fulmar_model::PRIVATE_DIRECTORY) {
+            if hint == FileType::Socket {
                 return Ok(());
             }
             let hint = match hint {
@@ -165,11 +164,10 @@ impl Eye<'_> {
                 },
                 told => told,
             };
-            let excluded = !everything && {
-                let path: RelPath = dir.at(&dir.usable(bytes)?);
-                self.how.filter.excludes_here(&path, hint == FileType::Directory)
-            };
-            if excluded { Ok(()) } else { visit(bytes, hint) }
+            match self.how.filter.excludes_in(dir.path(), bytes, hint == FileType::Directory) {
+                true => Ok(()),
+                false => visit(bytes, hint),
+            }
         })
     }
 
