@@ -9,7 +9,7 @@ use fulmar_replica::Error;
 /// Serves the primary at the other end of standard input and output.
 pub async fn run(args: ServeArgs) -> Result {
     let root = std::path::absolute(&args.root).map_err(Failure::failed)?;
-    let link = fulmar_link::over(tokio::io::stdin(), tokio::io::stdout(), None).await.map_err(|error| {
+    let link = fulmar_link::standard().await.map_err(|error| {
         Failure::failed(error).hint("this command is started by fulmar on the primary: fulmar sync SOURCE HOST:/path")
     })?;
     match fulmar_replica::serve(root, link, serving(identity::boot())).await {

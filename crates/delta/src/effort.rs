@@ -2,8 +2,10 @@
 //!
 //! Looking at every position costs ten times as much as comparing blocks where they are expected. That is repaid when content was
 //! moved, and lost on content that is new. So the search has patience for a number of positions, gets it back with every
-//! block it finds, and when it has lost it, looks at one block length in [`SAMPLE_EVERY`] only. Moved content of more than
-//! that many blocks is still met, for any block length of positions has the beginning of a block among them.
+//! block it finds, and when it has lost it, looks at one block length in [`SAMPLE_EVERY`] only, and in fewer the longer that is in vain.
+//! Moved content of more than [`SAMPLE_EVERY_MAX`] blocks is still met, for any block length of positions has the beginning of a block
+//! among them. A sample costs several times what the same positions cost in a row: what passed by meanwhile has taken the
+//! index out of the caches.
 //!
 //! Strong sums are rationed too. A position that has a weak sum of the basis costs a block of hashing, and in hostile or
 //! very regular content that is every position. The ration grows by a byte with every position.
@@ -11,8 +13,14 @@
 /// Positions that are searched without finding anything, before only samples are.
 const PATIENCE: u64 = 8 * 1024 * 1024;
 
-/// One block length in so many is searched when patience is lost.
+/// One block length in so many is searched when patience is lost, ...
 const SAMPLE_EVERY: u64 = 16;
+
+/// ... and after so many samples in vain one in twice as many, ...
+const SAMPLES_IN_VAIN: u64 = 64;
+
+/// ... but no fewer than this.
+const SAMPLE_EVERY_MAX: u64 = 64;
 
 /// Blocks that may be hashed for nothing before the ration matters.
 const RATION_BLOCKS: u64 = 64;
@@ -25,6 +33,8 @@ pub(crate) struct Effort {
     search: u64,
     /// Positions to pass over, before a block length of them is searched.
     pass: u64,
+    /// Samples in vain.
+    samples: u64,
     /// Bytes that may be hashed on suspicion.
     ration: u64,
 }
@@ -41,13 +51,16 @@ pub(crate) enum Next {
 impl Effort {
     /// Full of hope.
     pub(crate) fn new(block: u64) -> Self {
-        Self { block, search: PATIENCE, pass: 0, ration: RATION_BLOCKS * block }
+        Self { block, search: PATIENCE, pass: 0, samples: 0, ration: RATION_BLOCKS * block }
     }
 
     /// What to do with the next positions, at most `most`; they count as done.
     pub(crate) fn next(&mut self, most: u64) -> Next {
         if self.search == 0 && self.pass == 0 {
-            self.pass = (SAMPLE_EVERY - 1) * self.block;
+            let doubled = (self.samples / SAMPLES_IN_VAIN).min(u64::from(u32::BITS));
+            let every = (SAMPLE_EVERY << doubled).min(SAMPLE_EVERY_MAX);
+            self.samples += 1;
+            self.pass = (every - 1) * self.block;
         }
         if self.search > 0 {
             let count = most.min(self.search);
@@ -64,7 +77,7 @@ impl Effort {
 
     /// The search found a block.
     pub(crate) fn found(&mut self) {
-        (self.search, self.pass) = (PATIENCE, 0);
+        (self.search, self.pass, self.samples) = (PATIENCE, 0, 0);
         self.ration = self.ration.saturating_add(self.block);
     }
 
@@ -98,6 +111,29 @@ mod tests {
         }
         effort.found();
         assert_eq!(effort.next(u64::MAX), Next::Search(PATIENCE));
+    }
+
+    #[test]
+    fn samples_become_fewer_until_something_is_found() {
+        let mut effort = Effort::new(1024);
+        let mut samples = |count: usize| -> Vec<u64> {
+            assert!(matches!(effort.next(u64::MAX), Next::Search(_)));
+            let passed = (0..count).map(|_| match (effort.next(u64::MAX), effort.next(1023)) {
+                (Next::Pass(positions), Next::Search(1023)) if effort.next(1) == Next::Search(1) => {
+                    positions / 1024 + 1
+                }
+                other => panic!("not a sample: {other:?}"),
+            });
+            let passed = passed.collect();
+            effort.found();
+            passed
+        };
+        for _ in 0..2 {
+            assert_eq!(
+                samples(300),
+                [[16; 64], [32; 64], [64; 64], [64; 64]].concat().into_iter().chain([64; 44]).collect::<Vec<_>>()
+            );
+        }
     }
 
     #[test]

@@ -8,13 +8,14 @@
 //!
 //! Reading order: `link` (the pair of ends), `memory` (both sides in one process), `stream` (frames over bytes, as they
 //! arrive), `writer` (as they leave), `pack` (compression), `child` (a program such as ssh whose standard input and output
-//! reach the other side).
+//! reach the other side), `standard` (the same seen from the other side).
 
 mod child;
 mod error;
 mod link;
 mod memory;
 mod pack;
+mod standard;
 mod stream;
 mod writer;
 
@@ -22,4 +23,5 @@ pub use child::{Invocation, shell_quote};
 pub use error::{Error, Result};
 pub use link::{BULK_FRAMES, Lane, Link, Receiver, Sender, URGENT_FRAMES};
 pub use memory::pair;
+pub use standard::standard;
 pub use stream::over;

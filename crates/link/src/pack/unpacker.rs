@@ -6,7 +6,7 @@ use std::io;
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 /// Packed bytes that are read at once.
-const INPUT_BYTES: usize = 64 * 1024;
+const INPUT_BYTES: usize = 256 * 1024;
 
 /// One direction, on its way in.
 pub(crate) struct Unpacker {
