@@ -7,7 +7,7 @@ use crate::commit::Job;
 use crate::nests::Nests;
 use fulmar_model::{Entry, Hash, Name, Node, RelPath, Stat, Xattrs};
 use fulmar_model::{HeldReason, Outcome, Seq};
-use fulmar_tree::{Metadata, Nest, Ownership, Stage, Staged, StagedFile, Tree};
+use fulmar_tree::{Metadata, Nest, Ownership, Stage, Staged, StagedFile, Tree, is_crowded};
 use fulmar_wire::{Content, Operation, Segment};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -71,9 +71,12 @@ impl Stager {
                     let prepared = some.into_iter().map(|operation| self.prepare(operation, &mut finished, &mut nests));
                     operations.extend(prepared);
                 }
-                Order::Finished { stream, staged } => {
+                Order::Finished { stream, mut staged } => {
                     if finished.len() >= FINISHED_MAX {
                         return Err(crate::Error::Protocol("too many large files that nothing uses"));
+                    }
+                    if let Ok((staged, _)) = &mut staged {
+                        staged.rest();
                     }
                     finished.insert(stream, staged);
                 }
@@ -129,15 +132,16 @@ impl Stager {
             (Node::Directory, _) if path.is_root() || !nests.is_missing(&self.tree, path) => return Ok(None),
             (Node::Directory, _) => (self.build(path, nests, Nest::directory, Stage::directory)?, NO_HASH),
         };
-        let (staged, hash) = staged;
+        let (mut staged, hash) = staged;
         if entry.hash().is_some_and(|wanted| wanted != hash) {
             // Damaged on the way, or the primary read a moving target: either way it is sent again.
             return Err(Outcome::NeedContent);
         }
         staged.set_metadata(&metadata(entry, xattrs), self.ownership).map_err(|error| held_metadata(&error))?;
-        if entry.node == Node::Directory && self.may_fill(entry) {
+        if entry.node == Node::Directory && self.may_fill(entry) && !is_crowded() {
             nests.open(path.clone(), Nest::of(&staged).map_err(|error| held(&error))?);
         }
+        staged.rest();
         Ok(Some(staged))
     }
 

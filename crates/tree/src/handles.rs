@@ -3,6 +3,7 @@
 //! RACE: a handle stays on its directory wherever that is renamed to. Who uses one that is held sees what could be seen when it
 //! was opened; so these live no longer than a plan or a batch, and whoever moves or removes directories forgets them.
 
+use crate::held::file_limit;
 use crate::{Dir, Result, Tree};
 use fulmar_model::RelPath;
 use std::collections::HashMap;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 
 /// Directories held at once; full: all of them are closed.
 const HELD_MAX: usize = 256;
+/// Of the files that may be open, one in so many may be one of them.
+const SHARE: usize = 16;
 
 /// Open directories of one tree, by path.
 #[derive(Debug, Default)]
@@ -24,7 +27,7 @@ impl Handles {
             return Ok(Arc::clone(dir));
         }
         let dir = Arc::new(tree.dir(path)?);
-        if self.held.len() >= HELD_MAX {
+        if self.held.len() >= HELD_MAX.min(file_limit() / SHARE) {
             self.forget();
         }
         self.held.insert(path.clone(), Arc::clone(&dir));

@@ -1,6 +1,6 @@
 //! The only crate that touches replicated files, in reading order: the opened root (`root`), one directory of it (`dir`,
 //! its names in `list` and `part`; several kept open in `handles`), a whole subtree (`walk`, `crew`, `remove`), what is read
-//! (`reader`, `xattr`), what is written (`private`, `stage`, `nest`, `staged`, `outflow`, `metadata`), and what surrounds it (`lock`,
+//! (`reader`, `xattr`), what is written (`private`, `stage`, `nest`, `staged`, `held`, `outflow`, `metadata`), and what surrounds it (`lock`,
 //! `clock`, `hash`, `fingerprint`, `error`, `sys`). `audit` reads all of a tree for a comparison.
 //!
 //! Invariants: every access starts at a held directory handle and names one component, or a relative path that the
@@ -16,6 +16,7 @@ mod error;
 mod fingerprint;
 mod handles;
 mod hash;
+mod held;
 mod list;
 mod lock;
 mod metadata;
@@ -40,6 +41,7 @@ pub use error::{Error, Result};
 pub use fingerprint::{DIRECTORIES_MAX, Fingerprint, Printed, fingerprint_of};
 pub use handles::Handles;
 pub use hash::{hash_bytes, zeros};
+pub use held::is_crowded;
 pub use list::Names;
 pub use lock::{Lock, lock_file};
 pub use metadata::{Metadata, Ownership};

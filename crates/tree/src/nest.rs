@@ -1,7 +1,7 @@
 //! A directory that is built in the stage with what belongs in it: one rename makes all of it visible.
 
 use crate::stage::Site;
-use crate::{Dir, Error, Result, Staged, StagedFile};
+use crate::{Dir, Result, Staged, StagedFile};
 use fulmar_model::{Device, Kind, Name};
 use std::sync::Arc;
 
@@ -13,9 +13,7 @@ pub struct Nest(Arc<Dir>);
 impl Nest {
     /// The inside of a staged directory. Its metadata must let the process write in it.
     pub fn of(directory: &Staged) -> Result<Self> {
-        let fd = rustix::io::fcntl_dupfd_cloexec(directory.fd(), 0);
-        let fd = fd.map_err(|source| Error::OpenDirectory { path: directory.path(), source })?;
-        Ok(Self(Arc::new(Dir::held(fd, directory.path()))))
+        Ok(Self(Arc::new(Dir::held(directory.duplicate()?, directory.path()))))
     }
 
     /// An empty file, for its owner alone; fails with EEXIST when the name is taken, as everything here does.

@@ -1,9 +1,8 @@
 //! Large files on their way: they outlive the process that writes them, so that the next one need not begin anew. What is
 //! found here is a basis like any other, nothing is believed of it.
 
-use crate::hash::ContentHasher;
 use crate::private::sweep;
-use crate::staged::{Made, Staged, StagedFile};
+use crate::staged::{Made, StagedFile};
 use crate::{Dir, Error, Part, Reader, Replace, Result, sys};
 use fulmar_model::{Kind, Name, RelPath};
 use rustix::fs::{Mode, OFlags};
@@ -44,8 +43,7 @@ impl Partials {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let fd = sys::create(self.dir.fd.as_fd(), name.as_bytes(), flags, Mode::RUSR | Mode::WUSR)
             .map_err(|source| Error::Create { path: self.dir.at(&name), source })?;
-        let staged = Staged::new(self.dir.clone(), name, fd, Made::Partial);
-        Ok(StagedFile::new(staged, ContentHasher::default()))
+        Ok(StagedFile::new(self.dir.clone(), name, fd, Made::Partial))
     }
 
     /// What was left for the path, if anything.

@@ -1,6 +1,5 @@
 //! Where files are built under numbered names until one rename publishes them.
 
-use crate::hash::ContentHasher;
 use crate::staged::{Made, Staged, StagedFile};
 use crate::{Dir, Error, Result, error, sys};
 use fulmar_model::{Device, Kind, Name};
@@ -65,7 +64,7 @@ impl Site<'_> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let fd = sys::create(dir.fd.as_fd(), name.as_bytes(), flags, Mode::RUSR | Mode::WUSR)
             .map_err(|source| Error::Create { path: dir.at(&name), source })?;
-        Ok(StagedFile::new(Staged::new(dir.clone(), name, fd, Made::File), ContentHasher::default()))
+        Ok(StagedFile::new(dir.clone(), name, fd, Made::File))
     }
 
     pub(crate) fn directory(self) -> Result<Staged> {

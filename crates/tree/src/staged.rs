@@ -1,13 +1,15 @@
 //! A thing in `stage/`: complete with content and metadata before one rename makes it visible, removed if it never is.
 
 use crate::hash::ContentHasher;
+use crate::held::{Held, is_crowded};
 use crate::metadata::OWNER_MAY_WRITE;
 use crate::outflow::Outflow;
 use crate::partial::{leave, left_name};
-use crate::{Dir, Error, Metadata, Ownership, Reader, Replace, Result, metadata, sys};
+use crate::{Dir, Error, Metadata, Ownership, Reader, Replace, Result, error, metadata, sys};
 use fulmar_model::{Hash, Kind, Name, RelPath, Stat};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// Not visible in the tree yet.
@@ -15,10 +17,26 @@ use std::sync::Arc;
 pub struct Staged {
     stage: Arc<Dir>,
     name: Name,
-    fd: OwnedFd,
+    /// `None`: given back, and opened again by name when it is needed.
+    fd: Option<Held>,
     made: Made,
     /// Whether the name in the stage is still ours to remove.
     present: bool,
+}
+
+/// A handle that lasts at least as long as it is used.
+enum Grip<'a> {
+    Kept(BorrowedFd<'a>),
+    Again(OwnedFd),
+}
+
+impl AsFd for Grip<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Kept(fd) => *fd,
+            Self::Again(fd) => fd.as_fd(),
+        }
+    }
 }
 
 /// What a staged thing is, as far as syncing and publishing differ.
@@ -36,32 +54,63 @@ pub(crate) enum Made {
 
 impl Staged {
     pub(crate) fn new(stage: Arc<Dir>, name: Name, fd: OwnedFd, made: Made) -> Self {
-        Self { stage, name, fd, made, present: true }
+        Self { stage, name, fd: Some(Held::new(fd)), made, present: true }
     }
 
     pub(crate) fn path(&self) -> RelPath {
         self.stage.at(&self.name)
     }
 
-    pub(crate) fn fd(&self) -> &OwnedFd {
-        &self.fd
+    /// Gives its handle back where many are held, and it can be had again. To be called when it is complete.
+    pub fn rest(&mut self) {
+        if self.fd.is_some() && is_crowded() && self.can_be_opened() {
+            self.fd = None;
+        }
     }
 
-    fn handle(&self) -> sys::Handle<'_> {
-        match self.made {
-            Made::File | Made::Partial | Made::Directory => sys::Handle::Open(self.fd.as_fd()),
-            Made::Node | Made::Link => sys::Handle::Place(self.fd.as_fd()),
+    /// Whether its mode does not keep its owner from opening it.
+    fn can_be_opened(&self) -> bool {
+        let place = matches!(self.made, Made::Node | Made::Link);
+        place || rustix::process::geteuid().is_root() || self.stat().is_ok_and(|stat| stat.mode & OWNER_MAY_READ != 0)
+    }
+
+    fn grip(&self) -> Result<Grip<'_>> {
+        self.grip_as(match self.made {
+            Made::File | Made::Partial => OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK,
+            Made::Directory => sys::DIRECTORY,
+            Made::Node | Made::Link => sys::PLACE,
+        })
+    }
+
+    fn grip_as(&self, flags: OFlags) -> Result<Grip<'_>> {
+        if let Some(held) = &self.fd {
+            return Ok(Grip::Kept(held.as_fd()));
         }
+        let fd = sys::open(self.stage.fd.as_fd(), self.name.as_bytes(), flags).map_err(error::open(self.path()))?;
+        Ok(Grip::Again(fd))
+    }
+
+    fn handle<'a>(&self, grip: &'a Grip<'_>) -> sys::Handle<'a> {
+        match self.made {
+            Made::File | Made::Partial | Made::Directory => sys::Handle::Open(grip.as_fd()),
+            Made::Node | Made::Link => sys::Handle::Place(grip.as_fd()),
+        }
+    }
+
+    /// A handle of its own for whoever works in a staged directory.
+    pub(crate) fn duplicate(&self) -> Result<OwnedFd> {
+        let duplicate = rustix::io::fcntl_dupfd_cloexec(self.grip()?, 0);
+        duplicate.map_err(|source| Error::OpenDirectory { path: self.path(), source })
     }
 
     /// Gives it its final metadata.
     pub fn set_metadata(&self, wanted: &Metadata, ownership: Ownership) -> Result<()> {
-        metadata::apply(self.handle(), &self.path(), self.stat()?, wanted, ownership)
+        metadata::apply(self.handle(&self.grip()?), &self.path(), self.stat()?, wanted, ownership)
     }
 
-    /// Looks at it, by the handle held: after publishing it would be the published thing.
+    /// Looks at it before it is published.
     pub fn stat(&self) -> Result<Stat> {
-        sys::stat_handle(self.fd.as_fd(), &self.path())
+        sys::stat_handle(self.grip_as(sys::PLACE)?.as_fd(), &self.path())
     }
 
     /// Whether there is something to be made durable before it is published. Symlinks and special files become durable with
@@ -77,7 +126,7 @@ impl Staged {
         if !self.needs_sync() {
             return Ok(());
         }
-        sys::write_out(self.fd.as_fd(), 0..u64::MAX, sys::WriteOut::Begin)
+        sys::write_out(self.grip()?.as_fd(), 0..u64::MAX, sys::WriteOut::Begin)
             .map_err(|source| Error::Sync { path: self.path(), source })
     }
 
@@ -86,7 +135,7 @@ impl Staged {
         if !self.needs_sync() {
             return Ok(());
         }
-        rustix::fs::fsync(&self.fd).map_err(|source| Error::Sync { path: self.path(), source })
+        rustix::fs::fsync(self.grip()?).map_err(|source| Error::Sync { path: self.path(), source })
     }
 
     /// Makes it visible as `name` in `dir`, replacing what is there.
@@ -140,10 +189,10 @@ impl Staged {
     /// The kernel asks the owner of a directory for write permission in it when it moves to another parent (its ".."
     /// changes). RACE: for a moment it is visible with a mode that lets its owner write.
     fn rename_read_only(&self, dir: &Dir, name: &Name, replace: Replace) -> Result<()> {
-        let mode = self.stat()?.mode;
-        metadata::set_mode(self.handle(), &self.path(), mode | OWNER_MAY_WRITE)?;
+        let (mode, grip) = (self.stat()?.mode, self.grip()?);
+        metadata::set_mode(self.handle(&grip), &self.path(), mode | OWNER_MAY_WRITE)?;
         self.stage.rename_to(&self.name, dir, name, replace)?;
-        metadata::set_mode(self.handle(), &dir.at(name), mode)
+        metadata::set_mode(self.handle(&grip), &dir.at(name), mode)
     }
 }
 
@@ -160,6 +209,9 @@ impl Drop for Staged {
     }
 }
 
+/// Read permission of a file's or directory's owner.
+const OWNER_MAY_READ: u16 = 0o400;
+
 /// Bytes copied from another file at a time, so that what is read back for the hash is still in the processor's cache.
 const COPY_BYTES: usize = 1 << 20;
 
@@ -167,14 +219,16 @@ const COPY_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct StagedFile {
     staged: Staged,
+    fd: OwnedFd,
     hasher: ContentHasher,
     outflow: Outflow,
     written: u64,
 }
 
 impl StagedFile {
-    pub(crate) fn new(staged: Staged, hasher: ContentHasher) -> Self {
-        Self { staged, hasher, outflow: Outflow::default(), written: 0 }
+    pub(crate) fn new(stage: Arc<Dir>, name: Name, fd: OwnedFd, made: Made) -> Self {
+        let staged = Staged { stage, name, fd: None, made, present: true };
+        Self { staged, fd, hasher: ContentHasher::default(), outflow: Outflow::default(), written: 0 }
     }
 
     /// Writes bytes at `offset`, which must not lie before the end of what was written. What is left out is a hole.
@@ -182,7 +236,7 @@ impl StagedFile {
         let skipped = self.skipped(offset)?;
         let (mut at, mut left) = (offset, bytes);
         while !left.is_empty() {
-            let count = rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.staged.fd, left, at))
+            let count = rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.fd, left, at))
                 .map_err(|source| Error::Write { path: self.staged.path(), source })?;
             left = left.get(count..).unwrap_or_default();
             at = at.saturating_add(count as u64);
@@ -222,7 +276,7 @@ impl StagedFile {
         let path = self.staged.path();
         let failed = |source| Error::Write { path: path.clone(), source };
         let (mut source_at, mut target_at) = (from, to);
-        let copied = basis.copy_to(&mut source_at, &self.staged.fd, &mut target_at, buffer.len());
+        let copied = basis.copy_to(&mut source_at, &self.fd, &mut target_at, buffer.len());
         let count = match copied {
             Ok(count) => count,
             // Another file system, or one that cannot.
@@ -241,7 +295,7 @@ impl StagedFile {
         while done < count {
             let rest = buffer.get_mut(done..count).unwrap_or_default();
             let at = to.saturating_add(done as u64);
-            match rustix::io::retry_on_intr(|| rustix::io::pread(&self.staged.fd, &mut *rest, at)) {
+            match rustix::io::retry_on_intr(|| rustix::io::pread(&self.fd, &mut *rest, at)) {
                 Ok(0) => return Err(failed(Errno::IO)),
                 Ok(more) => done += more,
                 Err(source) => return Err(failed(source)),
@@ -266,19 +320,19 @@ impl StagedFile {
     pub fn finish(mut self, size: u64) -> Result<(Staged, Hash)> {
         let skipped = self.skipped(size)?;
         if skipped > 0 {
-            rustix::fs::ftruncate(&self.staged.fd, size)
+            rustix::fs::ftruncate(&self.fd, size)
                 .map_err(|source| Error::Write { path: self.staged.path(), source })?;
             self.hasher.zeros(skipped);
         }
-        let hash = self.hasher.finish();
-        Ok((self.staged, hash))
+        self.staged.fd = Some(Held::new(self.fd));
+        Ok((self.staged, self.hasher.finish()))
     }
 
     fn flow_out(&mut self) -> Result<()> {
         let Some(due) = self.outflow.advance(self.written) else { return Ok(()) };
         // An error of the disk that is met here is not told again by fsync.
-        sys::write_out(self.staged.fd.as_fd(), due.wait, sys::WriteOut::Wait)
-            .and_then(|()| sys::write_out(self.staged.fd.as_fd(), due.begin, sys::WriteOut::Begin))
+        sys::write_out(self.fd.as_fd(), due.wait, sys::WriteOut::Wait)
+            .and_then(|()| sys::write_out(self.fd.as_fd(), due.begin, sys::WriteOut::Begin))
             .map_err(|source| Error::Write { path: self.staged.path(), source })
     }
 
