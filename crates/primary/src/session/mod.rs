@@ -1,8 +1,8 @@
 //! One replica: reach it, ship what it lacks, keep its cursor; when it goes away, come back. Nothing here waits for another
 //! replica.
 //!
-//! Reading order: this file (reaching it, again and again; at first together, `gate`), `visit` (one connection), `cursor`
-//! (what is written down of it), `flight` (a batch under way) and `moves` (the directories it renames), `comparing` (a
+//! Reading order: this file (reaching it, again and again; at first together, `gate`), `visit` (one connection), `ear` (what
+//! is heard on it, and when it is given up), `cursor` (what is written down of it), `flight` (a batch under way) and `moves` (the directories it renames), `comparing` (a
 //! comparison under way; before it `survey`) and `ahead` (what it asked for, being planned), `due` (what is tried again, and
 //! large files), `removals` (what is gone).
 
@@ -10,6 +10,7 @@ mod ahead;
 mod comparing;
 mod cursor;
 mod due;
+mod ear;
 mod flight;
 mod gate;
 mod moves;

@@ -7,6 +7,7 @@
 use super::ahead::{Ahead, made};
 use super::comparing::Comparing;
 use super::cursor::{Settled, resume};
+use super::ear;
 use super::flight::{Errand, Flight, Left, Patience};
 use super::moves::Moves;
 use super::removals::Removals;
@@ -17,13 +18,13 @@ use crate::planner::Asked;
 use crate::status::ReplicaState;
 use crate::step::{Action, Step};
 use crate::{Error, Result, Would};
-use fulmar_link::{Lane, Link, Receiver, Sender};
+use fulmar_link::{Lane, Link, Sender};
 use fulmar_model::{DeletePolicy, RelPath, ReplicaId, Seq};
 use fulmar_store::{OutstandingCount, Work};
 use fulmar_tree::Tree;
 use fulmar_wire::{Frame, FromPrimary, FromReplica};
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,15 +32,10 @@ use tokio_util::task::AbortOnDropHandle;
 const FLIGHTS_MAX: usize = 8;
 /// Paths waiting to be planned before further pages are sent.
 pub(super) const ASKED_MAX: usize = 4 * BULK_CHANGES;
-/// Answers read ahead: more than the windows above can cause.
-const INBOX: usize = 2048;
 /// How long a replica may take to say who it is.
 const WELCOME: Duration = Duration::from_secs(60);
 /// How often what is due again is looked for.
 const TICK: Duration = Duration::from_millis(250);
-/// Silence after which the replica is asked whether it is there, and after which it is given up.
-const SILENCE_ASK: Duration = Duration::from_secs(20);
-const SILENCE_END: Duration = Duration::from_secs(90);
 
 /// State of a connection.
 pub(super) struct Visit<'a> {
@@ -82,8 +78,6 @@ pub(super) struct Visit<'a> {
     passed_over: bool,
     pub(super) outstanding: OutstandingCount,
     pub(super) removals: Removals,
-    heard: Instant,
-    asked_alive: bool,
 }
 
 impl<'a> Visit<'a> {
@@ -105,8 +99,7 @@ impl<'a> Visit<'a> {
         if let Some(gate) = session.gate.take() {
             gate.pass().await?;
         }
-        let (answers, inbox) = mpsc::channel(INBOX);
-        let _reader = AbortOnDropHandle::new(tokio::spawn(read(receiver, answers)));
+        let (inbox, ear) = ear::open(receiver, sender.clone());
         let (position, noted) = resume(session, &welcome).await?;
         let shipping = Shipping::start(tree.clone(), sender.clone(), welcome.credit, session.signatures())?;
         session.pulse.send_modify(|pulse| {
@@ -147,16 +140,14 @@ impl<'a> Visit<'a> {
             passed_over: false,
             outstanding: OutstandingCount::default(),
             removals: Removals::new(),
-            heard: Instant::now(),
-            asked_alive: false,
         };
-        if visit.session.would.is_some() {
-            visit.begin_comparison(RelPath::root(), 0).await?;
-        }
-        visit.run().await
+        ear.beside(visit.run()).await
     }
 
     async fn run(&mut self) -> Result<()> {
+        if self.session.would.is_some() {
+            self.begin_comparison(RelPath::root(), 0).await?;
+        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -173,8 +164,6 @@ impl<'a> Visit<'a> {
             };
             tokio::select! {
                 answer = self.inbox.recv() => {
-                    self.heard = Instant::now();
-                    self.asked_alive = false;
                     self.answered(answer.unwrap_or(Err(Error::Link(fulmar_link::Error::Closed)))?).await?;
                 }
                 delivery = self.shipping.deliveries.recv() => {
@@ -186,10 +175,7 @@ impl<'a> Visit<'a> {
                 listed = next_page => self.listed(listed.ok_or(Error::Gone)?).await?,
                 _ = self.session.restarts.changed() => return Err(Error::SourceGone),
                 changed = self.session.last.changed() => changed.map_err(|_| Error::Gone)?,
-                _ = tick.tick() => {
-                    self.due = true;
-                    self.listen_for_silence().await?;
-                }
+                _ = tick.tick() => self.due = true,
             }
         }
     }
@@ -427,21 +413,6 @@ impl<'a> Visit<'a> {
         let count = self.session.queue.ask(move |queue| queue.outstanding_count(replica)).await??;
         Ok(count.content + count.compare + count.again + count.gone == 0)
     }
-
-    async fn listen_for_silence(&mut self) -> Result<()> {
-        if !self.inbox.is_empty() {
-            self.heard = Instant::now();
-        }
-        let silent = self.heard.elapsed();
-        if silent > SILENCE_END {
-            return Err(Error::ReplicaFailed { text: format!("no word for {} seconds", silent.as_secs()) });
-        }
-        if silent > SILENCE_ASK && !self.asked_alive {
-            self.asked_alive = true;
-            self.sender.send(Lane::Urgent, FromPrimary::Ping.encode()?).await?;
-        }
-        Ok(())
-    }
 }
 
 /// Waits until the link has taken the rest of a batch, if there is one.
@@ -450,18 +421,4 @@ async fn sent(rest: &mut Option<AbortOnDropHandle<Result<()>>>) -> Result<()> {
     let sent = sending.await;
     *rest = None;
     sent.map_err(|_| Error::Gone)?
-}
-
-/// Reads answers ahead, so that the replica can always get rid of them.
-async fn read(mut receiver: Receiver, answers: mpsc::Sender<Result<FromReplica>>) {
-    loop {
-        let answer = match receiver.receive().await {
-            Ok(frame) => FromReplica::decode(frame.body()).map_err(Error::from),
-            Err(error) => Err(error.into()),
-        };
-        let over = answer.is_err();
-        if answers.send(answer).await.is_err() || over {
-            return;
-        }
-    }
 }
