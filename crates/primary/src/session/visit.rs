@@ -1,7 +1,7 @@
 //! One connection to a replica, from hello to the end. A loop that waits for the next event and then does what can be done.
 //!
 //! Order of work: changes of the queue first, so that a message never waits for a comparison; then what the replica asked
-//! for; then what is due again. Large content flows beside all of it.
+//! for and what is due again, by turns. Large content flows beside all of it.
 //! Bounds: [`FLIGHTS_MAX`] batches and [`PAGES_MAX`] pages without an answer, [`ASKED_MAX`] paths waiting to be planned.
 
 use super::ahead::{Ahead, made};
@@ -62,6 +62,8 @@ pub(super) struct Visit<'a> {
     pub(super) arrived: Vec<Arrived>,
     /// What is tried again. Apart from `asked`: a comparison may not wait for retries, which may wait for it.
     pub(super) retries: VecDeque<Asked>,
+    /// Whether those are next: something that was asked for has gone since the last of them did.
+    pub(super) turn: bool,
     /// Paths of outstanding work that is under way, and since when it is known.
     pub(super) busy: HashMap<RelPath, i64>,
     pub(super) attempts: HashMap<RelPath, u32>,
@@ -74,7 +76,7 @@ pub(super) struct Visit<'a> {
     pub(super) next_stream: u64,
     /// Whether there may be work that is due.
     pub(super) due: bool,
-    /// Whether it was only looked at for large files, because a plan was being made.
+    /// Whether it was only looked at for large files, because of a plan that is being made or comes next.
     passed_over: bool,
     pub(super) outstanding: OutstandingCount,
     pub(super) removals: Removals,
@@ -128,6 +130,7 @@ impl<'a> Visit<'a> {
             rest: None,
             arrived: Vec::new(),
             retries: VecDeque::new(),
+            turn: false,
             busy: HashMap::new(),
             attempts: HashMap::new(),
             moves: Moves::default(),
@@ -183,14 +186,14 @@ impl<'a> Visit<'a> {
     /// Does what can be done without waiting for the replica.
     async fn advance(&mut self) -> Result<()> {
         loop {
-            self.due |= self.passed_over && self.ahead.is_none();
-            if self.due && self.retries.is_empty() {
+            self.due |= self.passed_over && !self.is_planning();
+            if self.due {
                 self.due = false;
-                self.passed_over = self.ahead.is_some();
+                self.passed_over = self.is_planning();
                 self.take_due().await?;
             }
             // The planner goes on while the replica has enough to do, except where something else must be planned first.
-            if self.is_quiet() && self.arrived.is_empty() {
+            if self.is_quiet() && self.arrived.is_empty() && !self.is_retries_turn() {
                 self.plan_ahead();
             }
             if self.flights.len() >= FLIGHTS_MAX || self.rest.is_some() {
@@ -207,7 +210,10 @@ impl<'a> Visit<'a> {
                 self.ship_arrived().await?;
                 continue;
             }
-            if self.ship_changes().await? || self.plan_ahead() || self.ship_retries().await? {
+            if self.ship_changes().await? || (self.is_retries_turn() && self.ship_retries().await?) {
+                continue;
+            }
+            if self.plan_ahead() || self.ship_retries().await? {
                 continue;
             }
             if self.step_comparison().await? || self.ship_removals().await? {
@@ -241,11 +247,22 @@ impl<'a> Visit<'a> {
         Ok(true)
     }
 
-    /// What is tried again, when there is nothing that is asked for the first time.
+    /// Whether a plan is being made, or there are retries to be planned.
+    pub(super) fn is_planning(&self) -> bool {
+        self.ahead.is_some() || !self.retries.is_empty()
+    }
+
+    /// A comparison may take minutes, and always ask for something: what is tried again takes turns with that.
+    fn is_retries_turn(&self) -> bool {
+        self.turn && !self.retries.is_empty()
+    }
+
+    /// What is tried again.
     async fn ship_retries(&mut self) -> Result<bool> {
-        if self.retries.is_empty() || !self.asked.is_empty() {
+        if self.retries.is_empty() {
             return Ok(false);
         }
+        self.turn = false;
         let retries = std::mem::take(&mut self.retries);
         let mut asked: Vec<_> = retries.iter().map(|(path, _)| path.clone()).collect();
         let replica = self.session.would.is_none().then_some(self.replica);
