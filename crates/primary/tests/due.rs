@@ -147,6 +147,7 @@ async fn what_is_due_again_goes_while_a_comparison_lists() {
         clock: now_ms,
         settle: (Duration::ZERO, Duration::from_secs(5)),
         periodic: Periodic { quick: None, deep: None, slice: Periodic::SLICE, rate: Periodic::RATE, random: 0 },
+        advice: |_, _| None,
     };
     let (_primary, _sessions) = Primary::start(settings, None).await.expect("it starts");
     let heard = tokio::time::timeout(PATIENCE, is_done.recv()).await;

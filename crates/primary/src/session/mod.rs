@@ -93,6 +93,8 @@ pub(crate) struct Session {
     /// Until the first contact, where there are others on this machine.
     pub(crate) gate: Option<Gate>,
     pub(crate) clock: Clock,
+    /// What can be done about a replica that is away.
+    pub(crate) advice: fn(&str, &Error) -> Option<String>,
     /// How long a file may keep changing before a torn version of it is shipped.
     pub(crate) delay_max: Duration,
 }
@@ -133,11 +135,11 @@ impl Session {
             if std::mem::take(&mut welcomed) && began.elapsed() > pause {
                 pause = PAUSE_MIN;
             }
-            let text = chain(&error);
-            tracing::warn!(replica = %self.endpoint.name, error = %text, "the replica is away; trying again");
+            let (text, hint) = (chain(&error), (self.advice)(&self.endpoint.name, &error));
+            tracing::warn!(replica = %self.endpoint.name, error = %text, hint, "the replica is away; trying again");
             self.pulse.send_modify(|pulse| {
                 pulse.state = ReplicaState::Away;
-                pulse.error = Some(text);
+                (pulse.error, pulse.hint) = (Some(text), hint);
             });
             self.progress.send_modify(|count| *count += 1);
             tokio::select! {

@@ -106,7 +106,7 @@ impl<'a> Visit<'a> {
         let shipping = Shipping::start(tree.clone(), sender.clone(), welcome.credit, session.signatures())?;
         session.pulse.send_modify(|pulse| {
             pulse.replica = Some(welcome.replica);
-            pulse.error = None;
+            (pulse.error, pulse.hint) = (None, None);
             pulse.quarantined = welcome.quarantined;
             pulse.owners = welcome.owners;
             pulse.state = ReplicaState::Live;
