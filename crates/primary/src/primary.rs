@@ -255,6 +255,7 @@ impl Primary {
                 planner: planner.clone(),
                 pulses: pulses.clone(),
                 asked: asked.subscribe(),
+                delete: settings.delete,
                 clock: settings.clock,
                 end: end.clone(),
             };
