@@ -246,7 +246,8 @@ pub struct Trees {
     pub durability: Durability,
     /// Run CMD in place of ssh
     ///
-    /// CMD is taken apart at spaces, and given the host and what is to be run there, as ssh is.
+    /// CMD is taken apart at spaces; quotes, single or double, go around what has some, and one that is doubled between others
+    /// of its kind is itself. It is given the host and what is to be run there, as ssh is.
     #[arg(long, value_name = "CMD")]
     pub rsh: Option<OsString>,
     /// Bytes a second at most, such as 500k or 10M

@@ -130,6 +130,9 @@ fn table(out: &mut impl Write, tree: &Tree, shared: &Shared) -> std::io::Result<
         if let Some(error) = &replica.error {
             writeln!(out, "    {error}")?;
         }
+        if let Some(hint) = &replica.hint {
+            writeln!(out, "    hint: {hint}")?;
+        }
         for held in replica.held_paths.iter().take(HELD_SHOWN) {
             writeln!(out, "    held: {}: {}", held.path, held.reason)?;
         }

@@ -1,6 +1,7 @@
 //! What the periodic verifier found, in few words for people.
 
 use crate::control::{Rounds, Verified, Verifying};
+use fulmar_model::Aspect;
 
 /// A line below a replica; `None`: nothing is verified, and nothing is known.
 pub fn words(verify: &Verifying, rounds: &Rounds, now_ms: i64) -> Option<String> {
@@ -45,8 +46,10 @@ fn result(verified: &Verified) -> String {
         let word = if count == 1 { one } else { many };
         (count > 0).then(|| format!("{count} {word}"))
     };
+    let extra = verified.by_kind.get(Aspect::Extra.word()).copied().unwrap_or(0);
     let parts = [
-        counted(verified.differences, "difference", "differences"),
+        counted(verified.differences.saturating_sub(extra), "difference", "differences"),
+        counted(extra, "path that only the replica has", "paths that only the replica has"),
         counted(verified.busy, "path that kept changing", "paths that kept changing"),
         counted(verified.unreadable, "unreadable path", "unreadable paths"),
         counted(verified.missed, "part left out", "parts left out"),
@@ -109,6 +112,8 @@ mod tests {
     fn a_line_says_when_and_what_in_few_words() {
         let minutes = |minutes: i64| Some(verified(minutes * 60_000));
         let different = Verified { equal: false, differences: 1, busy: 2, missed: 3, ..verified(1000) };
+        let by_kind = BTreeMap::from([("extra".to_owned(), 2), ("mode".to_owned(), 1)]);
+        let extra = Verified { equal: false, differences: 3, by_kind, ..verified(1000) };
         let never = Verified { ended_ms: None, equal: false, error: Some("away".to_owned()), ..verified(0) };
         let failed = Verified { error: Some("link closed".to_owned()), ..verified(30_000) };
         let table = [
@@ -129,6 +134,11 @@ mod tests {
                 verify(Some((100, true))),
                 Rounds { quick: Some(failed), deep: minutes(3000), under_way: None },
                 "verified 30 s ago, equal; not verified the last time: link closed; deep 2 d ago, equal",
+            ),
+            (
+                verify(None),
+                Rounds { quick: Some(extra), ..Rounds::default() },
+                "verified 1 s ago, 1 difference, 2 paths that only the replica has",
             ),
             (verify(None), Rounds { quick: Some(never), ..Rounds::default() }, "not verified the last time: away"),
         ];

@@ -379,6 +379,43 @@ fn a_control_socket_takes_the_place_of_nothing_but_a_socket() {
     assert_eq!(fs::read_to_string(&precious).unwrap(), "somebody's work");
 }
 
+#[test]
+fn a_program_that_does_not_exist_is_named_with_what_to_do_while_it_is_tried_again() {
+    for (shell, error, hint) in [
+        (
+            "nosuch",
+            "start nosuch: No such file or directory",
+            "is it installed on this host? --rsh CMD names what is run",
+        ),
+        (
+            "sh -c 'exec \"nosuch\"'",
+            "(exit code 127)",
+            "what --rsh names, or fulmar behind it, is not where PATH finds it",
+        ),
+    ] {
+        let cluster = cluster();
+        let follow = cluster.follow_to(&["host:/srv".as_ref()], &["--rsh", shell]);
+        let away = |status: &serde_json::Value| status["state"] == "away";
+        let status = cluster.until_status(0, "the replica is away", away);
+        let said = |field: &str, text: &str| status[field].as_str().is_some_and(|said| said.contains(text));
+        assert!(said("error", error) && said("hint", hint), "{status:#}");
+        let shown = cluster.run(["status".as_ref(), cluster.source().as_os_str()]);
+        assert!(shown.stdout.contains(error) && shown.stdout.contains(&format!("    hint: {hint}")), "{shown}");
+        let log = follow.log();
+        assert!(log.contains(error) && log.contains(hint), "{log}");
+        follow.stop().expect(0);
+    }
+}
+
+#[test]
+fn a_quote_that_is_not_closed_is_refused_before_anything_is_made() {
+    let cluster = cluster();
+    let finished = cluster.sync_to(&["host:/srv".as_ref()], &["--rsh", "sh -c 'exec ssh"]);
+    assert_refused(&finished, 2);
+    finished.expect_error("--rsh sh -c 'exec ssh: a ' is not closed").expect_error("hint: quotes go around");
+    assert!(!cluster.state().exists());
+}
+
 /// Runs the program with an end of a pipe that nobody reads, or a device that is full, as one of its outputs.
 fn run_unheard(cluster: &Cluster, arguments: &[&str], stdout: Stdio, stderr: Stdio) -> Option<i32> {
     let mut command = std::process::Command::new(cluster.binary().path());

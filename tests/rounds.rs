@@ -52,6 +52,7 @@ fn settings(folder: &Path, deep: Duration) -> Settings {
             rate: Periodic::RATE,
             random: 5,
         },
+        advice: |_, _| None,
     }
 }
 

@@ -5,6 +5,7 @@ mod audit;
 mod explain;
 mod follow;
 mod replicas;
+mod rsh;
 mod serve;
 mod status;
 mod sync;

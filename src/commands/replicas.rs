@@ -1,6 +1,7 @@
 //! From what was typed to the settings of a primary: every question that can be asked before anything is touched.
 
 use crate::cli::{AuditArgs, IoPriority, Shared, Trees};
+use crate::commands::rsh::{is_ssh, shell};
 use crate::exit::{Failure, Result};
 use crate::state::pasted;
 use crate::{identity, state};
@@ -31,9 +32,11 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
         Place::Here(path) => Some(path.as_path()),
         Place::There { .. } => None,
     });
-    let directory = state::create(&base, &source, local)?;
     let boot = identity::boot();
-    let endpoints = endpoints(places, trees, boot);
+    // What is wrong with it is told before anything is made.
+    shell(trees.rsh.as_deref())?;
+    let directory = state::create(&base, &source, local)?;
+    let endpoints = endpoints(places, trees, boot)?;
     Ok(Settings {
         tree: identity::tree(&source),
         source,
@@ -53,6 +56,7 @@ pub fn settings(trees: &Trees, shared: &Shared, mode: Mode, settle: (Duration, D
         clock: identity::now_ms,
         settle,
         periodic: Periodic { quick: None, deep: None, slice: Periodic::SLICE, rate: Periodic::RATE, random: 0 },
+        advice: |name, error| hint(Some(name), error),
     })
 }
 
@@ -64,7 +68,7 @@ pub fn audit_settings(trees: &Trees, audit: &AuditArgs) -> Result<AuditSettings>
     Ok(AuditSettings {
         scope: Scope::default(),
         source,
-        endpoints: endpoints(places, trees, boot),
+        endpoints: endpoints(places, trees, boot)?,
         profile: trees.profile,
         patterns: patterns(trees),
         filter,
@@ -96,8 +100,9 @@ fn places(trees: &Trees) -> Result<Vec<(String, Place)>> {
     Ok(places)
 }
 
-fn endpoints(places: Vec<(String, Place)>, trees: &Trees, boot: fulmar_model::Id) -> Vec<Endpoint> {
-    places.into_iter().map(|(name, place)| Endpoint { name, target: target(place, trees, boot) }).collect()
+fn endpoints(places: Vec<(String, Place)>, trees: &Trees, boot: fulmar_model::Id) -> Result<Vec<Endpoint>> {
+    let endpoint = |(name, place)| Ok(Endpoint { name, target: target(place, trees, boot)? });
+    places.into_iter().map(endpoint).collect()
 }
 
 /// Options of a replica served by this process.
@@ -111,8 +116,8 @@ pub fn serving(boot: fulmar_model::Id) -> fulmar_replica::Options {
     }
 }
 
-fn target(place: Place, trees: &Trees, boot: fulmar_model::Id) -> Target {
-    match place {
+fn target(place: Place, trees: &Trees, boot: fulmar_model::Id) -> Result<Target> {
+    Ok(match place {
         Place::Here(path) => {
             let options = serving(boot);
             let runtime = tokio::runtime::Handle::current();
@@ -127,7 +132,7 @@ fn target(place: Place, trees: &Trees, boot: fulmar_model::Id) -> Target {
             }))
         }
         Place::There { host, port, path } => {
-            let (program, mut arguments) = shell(trees.rsh.as_deref());
+            let (program, mut arguments) = shell(trees.rsh.as_deref())?;
             if let Some(port) = port {
                 arguments.extend(["-p".into(), port.to_string().into()]);
             }
@@ -135,20 +140,7 @@ fn target(place: Place, trees: &Trees, boot: fulmar_model::Id) -> Target {
             arguments.extend(["fulmar".into(), "serve".into(), "--stdio".into(), shell_quote(&path)]);
             Target::Program(Invocation { program, arguments, rate: trees.bwlimit })
         }
-    }
-}
-
-/// What reaches other hosts: the words of `rsh`, at its spaces.
-fn shell(rsh: Option<&OsStr>) -> (OsString, Vec<OsString>) {
-    let mut words = rsh.unwrap_or_default().as_bytes().split(|b| *b == b' ').filter(|word| !word.is_empty());
-    let program = words.next().map(OsStr::from_bytes).unwrap_or(OsStr::new("ssh")).to_owned();
-    let mut arguments: Vec<OsString> = words.map(|word| OsStr::from_bytes(word).to_owned()).collect();
-    if Path::new(&program).file_name() == Some(OsStr::new("ssh")) {
-        // In a process group of its own it could not read an answer from the terminal: the kernel would stop it, and
-        // nobody would hear of the question. What was typed comes first and has precedence (ssh_config(5)).
-        arguments.extend(["-o".into(), "BatchMode=yes".into()]);
-    }
-    (program, arguments)
+    })
 }
 
 /// `/path`, `[user@]host:/path`, `ssh://[user@]host[:port]/path`.
@@ -259,7 +251,25 @@ fn real(place: &Place) -> PathBuf {
 /// The failure of a primary, or of one replica, for a person.
 pub fn explain(name: Option<&str>, error: Error) -> Failure {
     use fulmar_wire::Refusal;
-    let hint = match &error {
+    let hint = hint(name, &error);
+    let usage = matches!(&error, Error::Refused { reason, .. } if *reason != Refusal::Busy);
+    let error = match error {
+        Error::Tree(locked @ fulmar_tree::Error::Locked { .. }) => {
+            anyhow::Error::new(locked).context("another fulmar works on this source")
+        }
+        error => anyhow::Error::new(error),
+    };
+    let error = match name {
+        Some(name) => error.context(format!("replica {name}")),
+        None => error,
+    };
+    Failure { exit: if usage { crate::exit::Exit::Usage } else { crate::exit::Exit::Failed }, error, hint }
+}
+
+/// What a person can do about that.
+fn hint(name: Option<&str>, error: &Error) -> Option<String> {
+    use fulmar_wire::Refusal;
+    match error {
         Error::Refused { reason, .. } => match reason {
             Refusal::NotEmpty => Some("keep what is there and bring it up to date: add --adopt".to_owned()),
             Refusal::OtherTree => Some(
@@ -279,13 +289,22 @@ pub fn explain(name: Option<&str>, error: Error) -> Failure {
         Error::Link(fulmar_link::Error::Banner { .. }) => {
             Some(format!("the shell of the other host must print nothing; test with: {} true | od -c", login(name)))
         }
-        Error::Link(fulmar_link::Error::Exited { status: Some(127), .. }) => Some(format!(
-            "is fulmar installed on the other host, where its PATH finds it? test with: {} fulmar --version",
-            login(name)
-        )),
-        Error::Link(fulmar_link::Error::Exited { .. }) => {
+        Error::Link(fulmar_link::Error::Exited { program, status: Some(127), .. }) => Some(match is_ssh(program) {
+            true => format!(
+                "is fulmar installed on the other host, where its PATH finds it? test with: {} fulmar --version",
+                login(name)
+            ),
+            false => "what --rsh names, or fulmar behind it, is not where PATH finds it; run it by hand, with the host and \
+                 fulmar --version behind it"
+                .to_owned(),
+        }),
+        Error::Link(fulmar_link::Error::Exited { program, .. }) if is_ssh(program) => {
             Some(format!("the login must work without questions; test with: {} true", login(name)))
         }
+        Error::Link(fulmar_link::Error::Exited { .. }) => Some(
+            "it must reach the other host without questions; run what --rsh names by hand, with the host and true behind it"
+                .to_owned(),
+        ),
         Error::Link(fulmar_link::Error::Spawn { .. }) => {
             Some("is it installed on this host? --rsh CMD names what is run".to_owned())
         }
@@ -311,19 +330,7 @@ pub fn explain(name: Option<&str>, error: Error) -> Failure {
             Some(format!("look at it: ps -fp {0}; or end it: kill {0}", holder.trim()))
         }
         _ => None,
-    };
-    let usage = matches!(&error, Error::Refused { reason, .. } if *reason != Refusal::Busy);
-    let error = match error {
-        Error::Tree(locked @ fulmar_tree::Error::Locked { .. }) => {
-            anyhow::Error::new(locked).context("another fulmar works on this source")
-        }
-        error => anyhow::Error::new(error),
-    };
-    let error = match name {
-        Some(name) => error.context(format!("replica {name}")),
-        None => error,
-    };
-    Failure { exit: if usage { crate::exit::Exit::Usage } else { crate::exit::Exit::Failed }, error, hint }
+    }
 }
 
 /// What reaches the host of a replica, to be pasted.
@@ -364,19 +371,6 @@ mod tests {
         assert_eq!(look(Some("/srv/my www")), "ls -ld /srv '/srv/my www'");
         assert_eq!(look(Some("mail2:/srv/www")), "ssh mail2 'ls -ld /srv /srv/www'");
         assert_eq!(look(Some("mail2:www")), "ssh mail2 'ls -ld . www'");
-    }
-
-    #[test]
-    fn ssh_never_asks_and_other_programs_get_what_was_typed() {
-        for (rsh, program, arguments) in [
-            (None, "ssh", "-o BatchMode=yes"),
-            (Some(""), "ssh", "-o BatchMode=yes"),
-            (Some("/usr/bin/ssh  -F file"), "/usr/bin/ssh", "-F file -o BatchMode=yes"),
-            (Some("jail exec ssh"), "jail", "exec ssh"),
-        ] {
-            let arguments = arguments.split(' ').map(OsString::from).collect();
-            assert_eq!(shell(rsh.map(OsStr::new)), (program.into(), arguments), "{rsh:?}");
-        }
     }
 
     #[test]

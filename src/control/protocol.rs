@@ -199,6 +199,9 @@ pub struct Replica {
     pub state: String,
     /// Why it is away.
     pub error: Option<String>,
+    /// What can be done about that.
+    #[serde(default)]
+    pub hint: Option<String>,
     /// Age of the oldest change that is not durable there, in milliseconds; null before the first comparison.
     pub lag_ms: Option<i64>,
     /// Changes that are not durable there.
@@ -262,6 +265,7 @@ impl From<&ReplicaStatus> for Replica {
             replica_id: status.replica.map(|id| id.to_string()),
             state: status.state.word().to_owned(),
             error: status.error.clone(),
+            hint: status.hint.clone(),
             lag_ms: status.lag_ms,
             backlog: status.backlog,
             held: status.held,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 /// Frames the urgent lane holds.
 pub const URGENT_FRAMES: usize = 32;
@@ -124,7 +125,11 @@ pub struct Receiver(pub(crate) Source);
 
 #[derive(Debug)]
 pub(crate) enum Source {
-    Memory(Lanes),
+    Memory {
+        lanes: Lanes,
+        /// When a frame was last taken.
+        heard: Instant,
+    },
     Stream {
         stream: Stream,
         /// Ends when everything that was sent is written, or cannot be.
@@ -139,15 +144,40 @@ impl Receiver {
     /// [`Error::Closed`] when the other side has ended the link between two frames or in one.
     pub async fn receive(&mut self) -> Result<Frame> {
         match &mut self.0 {
-            Source::Memory(lanes) => lanes.next().await.ok_or(Error::Closed),
+            Source::Memory { lanes, heard } => {
+                let frame = lanes.next().await.ok_or(Error::Closed)?;
+                *heard = Instant::now();
+                Ok(frame)
+            }
             Source::Stream { stream, .. } => stream.frame().await,
+        }
+    }
+
+    /// The next frame, or `None` once nothing has arrived for `patience`. Life is that bytes arrive: a frame may be long, and
+    /// the link slow. Cancel-safe.
+    pub async fn hear(&mut self, patience: Duration) -> Result<Option<Frame>> {
+        let mut since = Instant::now();
+        loop {
+            match timeout_at(since + patience, self.receive()).await {
+                Ok(frame) => return frame.map(Some),
+                Err(_) if self.heard() > since => since = self.heard(),
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// When something last arrived, be it a part of a frame; before that, when the link was made.
+    pub fn heard(&self) -> Instant {
+        match &self.0 {
+            Source::Memory { heard, .. } => *heard,
+            Source::Stream { stream, .. } => stream.heard,
         }
     }
 
     /// A frame that has arrived already.
     pub fn ready(&mut self) -> Result<Option<Frame>> {
         match &mut self.0 {
-            Source::Memory(lanes) => Ok(lanes.ready()),
+            Source::Memory { lanes, heard } => Ok(lanes.ready().inspect(|_| *heard = Instant::now())),
             Source::Stream { stream, .. } => stream.ready(),
         }
     }

@@ -1,13 +1,15 @@
 //! Both sides in one process: a frame is handed over, not copied.
 
 use crate::link::{Link, Receiver, Source, lanes};
+use tokio::time::Instant;
 
 /// The two ends of a link within this process.
 pub fn pair() -> (Link, Link) {
     let (to_there, from_here) = lanes();
     let (to_here, from_there) = lanes();
-    let here = Link { sender: to_there, receiver: Receiver(Source::Memory(from_there)) };
-    let there = Link { sender: to_here, receiver: Receiver(Source::Memory(from_here)) };
+    let heard = Instant::now();
+    let here = Link { sender: to_there, receiver: Receiver(Source::Memory { lanes: from_there, heard }) };
+    let there = Link { sender: to_here, receiver: Receiver(Source::Memory { lanes: from_here, heard }) };
     (here, there)
 }
 

@@ -10,6 +10,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 /// What is asked of the kernel in one read.
 const READ_BYTES: usize = 256 * 1024;
@@ -27,6 +28,8 @@ pub(crate) struct Stream {
     buffer: Vec<u8>,
     /// Bytes at the front of `buffer` that were consumed already.
     consumed: usize,
+    /// When a byte last arrived.
+    pub(crate) heard: Instant,
 }
 
 impl std::fmt::Debug for Stream {
@@ -56,6 +59,7 @@ impl Stream {
             if self.from.read_buf(packed).await.map_err(Error::Read)? == 0 {
                 return Err(Error::Closed);
             }
+            self.heard = Instant::now();
         }
         Ok(())
     }
@@ -138,7 +142,8 @@ pub async fn over(
     mut to: impl AsyncWrite + Send + Unpin + 'static,
     rate: Option<NonZeroU64>,
 ) -> Result<Link> {
-    let mut stream = Stream { from: Box::new(from), unpacker: None, buffer: Vec::new(), consumed: 0 };
+    let (from, buffer, heard) = (Box::new(from), Vec::new(), Instant::now());
+    let mut stream = Stream { from, unpacker: None, buffer, consumed: 0, heard };
     let ours = Preface::OURS.encode();
     let greet = async { to.write_all(&ours).await.and(to.flush().await) };
     // Together: neither side may wait for the other to read first. A write fails when the other side has ended already;

@@ -4,7 +4,7 @@
 //! pattern that matches decides, `!` takes a path back in, and nothing below an excluded directory can be taken back.
 //! The replica's private directory is always excluded.
 
-use crate::glob::Glob;
+use crate::glob::{CLASSES, Flaw, Glob};
 use crate::{Name, PRIVATE_DIRECTORY, Profile, RelPath};
 use std::fmt;
 
@@ -13,11 +13,23 @@ use std::fmt;
 pub struct FilterError {
     /// The pattern as given.
     pub pattern: String,
+    /// What is wrong with it.
+    pub flaw: Flaw,
 }
 
 impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pattern \"{}\" is not valid gitignore syntax", crate::escape(self.pattern.as_bytes()))
+        let pattern = crate::escape(self.pattern.as_bytes());
+        write!(f, "pattern \"{pattern}\" is not valid gitignore syntax: ")?;
+        match &self.flaw {
+            Flaw::Unclosed => write!(f, "a [ is not closed (\\[ stands for the character)"),
+            Flaw::Backslash => write!(f, "it ends with a backslash (\\\\ stands for the character)"),
+            Flaw::Empty => write!(f, "it has no name in it"),
+            Flaw::Class(name) => {
+                let known: Vec<_> = CLASSES.iter().map(|(word, _)| *word).collect();
+                write!(f, "there is no class [:{}:], only {}", crate::escape(name), known.join(", "))
+            }
+        }
     }
 }
 
@@ -128,7 +140,7 @@ impl Filter {
 
 /// Parses a line; `None` for a comment or a blank line.
 fn rule(line: &[u8]) -> Result<Option<Rule>, FilterError> {
-    let error = || FilterError { pattern: String::from_utf8_lossy(line).into_owned() };
+    let error = |flaw| FilterError { pattern: String::from_utf8_lossy(line).into_owned(), flaw };
     let mut text = line;
     while let [head @ .., b' '] = text {
         if head.last() == Some(&b'\\') {
@@ -151,10 +163,10 @@ fn rule(line: &[u8]) -> Result<Option<Rule>, FilterError> {
     let anchored = text.contains(&b'/');
     let text = text.strip_prefix(b"/").unwrap_or(text);
     if text.is_empty() {
-        return Err(error());
+        return Err(error(Flaw::Empty));
     }
     let pattern = if anchored { text.to_vec() } else { [b"**/", text].concat() };
-    let glob = Glob::compile(&pattern).ok_or_else(error)?;
+    let glob = Glob::compile(&pattern).map_err(error)?;
     Ok(Some(Rule { glob, include, only }))
 }
 
@@ -194,7 +206,56 @@ mod tests {
         ] {
             assert_eq!(excluded(patterns, path, directory), expected, "{patterns:?} on {path}");
         }
-        assert!(Filter::new(Profile::Plain, [&b"[a"[..]]).is_err());
+    }
+
+    #[test]
+    fn follows_gitignore_in_sets() {
+        for (pattern, matching, other) in [
+            ("x[[:digit:]]", &["x7"][..], &["xa", "x", "x:", "x["][..]),
+            ("x[![:digit:]]", &["xa", "x:"], &["x7"]),
+            ("x[[:upper:][:digit:]_-]", &["xA", "x7", "x_", "x-"], &["xa", "x."]),
+            ("x[[:xdigit:]-z]", &["xf", "xF", "x-", "xz"], &["xg", "xy"]),
+            ("x[[:space:]]", &["x ", "x\t"], &["xs"]),
+            ("x[[:punct:]]", &["x[", "x~", "x!"], &["x ", "xa", "x\u{7f}"]),
+            ("x[[:alpha:]]", &["xZ"], &["x\u{e4}", "x1"]),
+            // What is not closed as a class is none.
+            ("x[[:a]", &["x[", "x:", "xa"], &["xb"]),
+            ("x[[:]]", &["x[]", "x:]"], &["x["]),
+            ("x[[a:]", &["x[", "xa", "x:"], &["xb"]),
+            ("x[]a]", &["x]", "xa"], &["x["]),
+            ("x[a-]", &["xa", "x-"], &["xb"]),
+            ("x[--0]", &["x-", "x.", "x0"], &["x1"]),
+            // As the manual has it, and not as git does.
+            ("x[b-a]", &[], &["xa", "xb", "x-"]),
+            ("x**/b", &["x/b", "xa/b"], &["xb", "x/a/b", "xa/a/b"]),
+        ] {
+            for path in matching {
+                assert!(excluded(&[pattern], path, false), "{pattern} on {path}");
+            }
+            for path in other {
+                assert!(!excluded(&[pattern], path, false), "{pattern} on {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pattern_with_a_flaw_is_refused_with_what_is_wrong() {
+        for (pattern, what) in [
+            ("[a", "a [ is not closed (\\[ stands for the character)"),
+            ("[[:digit:]", "a [ is not closed (\\[ stands for the character)"),
+            ("[[:digit", "a [ is not closed (\\[ stands for the character)"),
+            ("[a\\", "a [ is not closed (\\[ stands for the character)"),
+            ("a\\", "it ends with a backslash (\\\\ stands for the character)"),
+            ("//", "it has no name in it"),
+            (
+                "[[:dgit:]]",
+                "there is no class [:dgit:], only alnum, alpha, blank, cntrl, digit, graph, lower, print, punct, space, upper, \
+                 xdigit",
+            ),
+        ] {
+            let error = Filter::new(Profile::Plain, [pattern.as_bytes()]).expect_err(pattern);
+            assert!(error.to_string().ends_with(&format!("is not valid gitignore syntax: {what}")), "{error}");
+        }
     }
 
     #[test]

@@ -1,8 +1,38 @@
 //! One gitignore pattern, matched against bytes.
 //!
-//! Syntax of gitignore(5): `*` and `?` do not cross a slash, `[...]` is a set, `**` spans directories, a backslash takes
-//! the next byte literally. Matching is bounded by pattern length times text length (no exponential back-tracking: only
+//! Syntax of gitignore(5): `*` and `?` do not cross a slash, `[...]` is a set, in which `[:digit:]` and its like are classes of
+//! ASCII bytes, `**` spans directories, a backslash takes the next byte literally. What only half is one of these means what the
+//! manual says, not what git makes of it: `a**/b` is `a*/b`, and a range that ends before it begins is empty. Matching is bounded by pattern length times text length (no exponential back-tracking: only
 //! the last `*` of a segment is ever retried).
+
+/// Why a pattern cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// A `[` without its `]`.
+    Unclosed,
+    /// A backslash at the end, with nothing to take literally.
+    Backslash,
+    /// Nothing is left of it without its slashes.
+    Empty,
+    /// A class that does not exist, by name.
+    Class(Vec<u8>),
+}
+
+/// The classes of POSIX, as they are in its own locale.
+pub(crate) const CLASSES: [(&str, &[(u8, u8)]); 12] = [
+    ("alnum", &[(b'0', b'9'), (b'A', b'Z'), (b'a', b'z')]),
+    ("alpha", &[(b'A', b'Z'), (b'a', b'z')]),
+    ("blank", &[(b'\t', b'\t'), (b' ', b' ')]),
+    ("cntrl", &[(0, 0x1f), (0x7f, 0x7f)]),
+    ("digit", &[(b'0', b'9')]),
+    ("graph", &[(b'!', b'~')]),
+    ("lower", &[(b'a', b'z')]),
+    ("print", &[(b' ', b'~')]),
+    ("punct", &[(b'!', b'/'), (b':', b'@'), (b'[', b'`'), (b'{', b'~')]),
+    ("space", &[(b'\t', b'\r'), (b' ', b' ')]),
+    ("upper", &[(b'A', b'Z')]),
+    ("xdigit", &[(b'0', b'9'), (b'A', b'F'), (b'a', b'f')]),
+];
 
 /// A compiled pattern: segments between slashes.
 #[derive(Clone, Debug)]
@@ -40,9 +70,8 @@ enum Token {
 }
 
 impl Glob {
-    /// Compiles the pattern; an unclosed `[` gives `None` (git lets such a pattern match nothing, which hides a typing
-    /// error; the caller reports it).
-    pub(crate) fn compile(pattern: &[u8]) -> Option<Self> {
+    /// Compiles the pattern. Git lets one with a flaw match nothing, which hides a typing error; the caller reports it.
+    pub(crate) fn compile(pattern: &[u8]) -> Result<Self, Flaw> {
         let mut segments = Vec::new();
         for part in pattern.split(|b| *b == b'/') {
             let segment = if part == b"**" { Segment::Any } else { Segment::One(tokens(part)?) };
@@ -56,7 +85,7 @@ impl Glob {
         }
         let last_any = segments.iter().rposition(|segment| *segment == Segment::Any).unwrap_or_default();
         let tail = Tail::of(&segments);
-        Some(Self { segments, last_any, tail })
+        Ok(Self { segments, last_any, tail })
     }
 
     /// False: the path of the name in the directory does not match, for certain.
@@ -144,7 +173,7 @@ impl Tail {
     }
 }
 
-fn tokens(part: &[u8]) -> Option<Vec<Token>> {
+fn tokens(part: &[u8]) -> Result<Vec<Token>, Flaw> {
     let mut tokens = Vec::new();
     let mut rest = part;
     while let Some((&byte, tail)) = rest.split_first() {
@@ -158,7 +187,7 @@ fn tokens(part: &[u8]) -> Option<Vec<Token>> {
             }
             b'?' => Token::AnyByte,
             b'\\' => {
-                let (&literal, tail) = rest.split_first()?;
+                let (&literal, tail) = rest.split_first().ok_or(Flaw::Backslash)?;
                 rest = tail;
                 Token::Byte(literal)
             }
@@ -170,21 +199,27 @@ fn tokens(part: &[u8]) -> Option<Vec<Token>> {
             byte => Token::Byte(byte),
         });
     }
-    Some(tokens)
+    Ok(tokens)
 }
 
 /// Parses behind the `[`; gives the set and what follows the `]`.
-fn set(text: &[u8]) -> Option<(Token, &[u8])> {
+fn set(text: &[u8]) -> Result<(Token, &[u8]), Flaw> {
     let negated = matches!(text.first(), Some(b'!' | b'^'));
     let mut rest = if negated { &text[1..] } else { text };
     let mut ranges = Vec::new();
     let mut first = true;
     loop {
-        let (&byte, tail) = rest.split_first()?;
+        let (&byte, tail) = rest.split_first().ok_or(Flaw::Unclosed)?;
         if byte == b']' && !first {
-            return Some((Token::Set { negated, ranges }, tail));
+            return Ok((Token::Set { negated, ranges }, tail));
         }
         first = false;
+        if let Some((name, tail)) = class(rest)? {
+            let known = CLASSES.iter().find(|(word, _)| word.as_bytes() == name);
+            ranges.extend_from_slice(known.ok_or_else(|| Flaw::Class(name.to_vec()))?.1);
+            rest = tail;
+            continue;
+        }
         let (low, tail) = literal(rest)?;
         rest = tail;
         match rest {
@@ -198,11 +233,23 @@ fn set(text: &[u8]) -> Option<(Token, &[u8])> {
     }
 }
 
-fn literal(text: &[u8]) -> Option<(u8, &[u8])> {
+/// What is at the front, and what follows.
+type Front<'a> = (&'a [u8], &'a [u8]);
+
+/// The name in a `[:name:]` at the front, and what follows. As git reads it: what is not closed by `:]` is no class, but bytes
+/// like others.
+fn class(text: &[u8]) -> Result<Option<Front<'_>>, Flaw> {
+    let Some(inner) = text.strip_prefix(b"[:") else { return Ok(None) };
+    let end = inner.iter().position(|byte| *byte == b']').ok_or(Flaw::Unclosed)?;
+    let (name, tail) = inner.split_at(end);
+    Ok(name.strip_suffix(b":").map(|name| (name, &tail[1..])))
+}
+
+fn literal(text: &[u8]) -> Result<(u8, &[u8]), Flaw> {
     match text {
-        [b'\\', byte, tail @ ..] => Some((*byte, tail)),
-        [byte, tail @ ..] => Some((*byte, tail)),
-        [] => None,
+        [b'\\', byte, tail @ ..] => Ok((*byte, tail)),
+        [b'\\'] | [] => Err(Flaw::Unclosed),
+        [byte, tail @ ..] => Ok((*byte, tail)),
     }
 }
 

@@ -32,6 +32,7 @@ pub use change::{Change, Scope, Seq};
 pub use difference::{ACL_NAMES, Aspect, Difference, Side, Value, differences};
 pub use entry::{Entry, LinkGroup, Node};
 pub use filter::{Filter, FilterError};
+pub use glob::Flaw;
 pub use hash::Hash;
 pub use id::{Id, IdError, QueueId, ReplicaId, RootId, Term, TreeId};
 pub use kind::{Device, Kind};

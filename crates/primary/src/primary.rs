@@ -88,6 +88,8 @@ pub struct Settings {
     pub settle: (Duration, Duration),
     /// How it verifies by itself while it follows.
     pub periodic: Periodic,
+    /// What a person can do about a replica, as it was named, that is away for this reason.
+    pub advice: fn(&str, &Error) -> Option<String>,
 }
 
 /// What a dry run would do.
@@ -229,6 +231,7 @@ impl Primary {
                 end: end.clone(),
                 gate: gate.clone().filter(|_| matches!(endpoint.target, Target::Here(_))),
                 clock: settings.clock,
+                advice: settings.advice,
                 delay_max: settings.settle.1,
             };
             let name = endpoint.name.clone();
@@ -252,6 +255,7 @@ impl Primary {
                 planner: planner.clone(),
                 pulses: pulses.clone(),
                 asked: asked.subscribe(),
+                delete: settings.delete,
                 clock: settings.clock,
                 end: end.clone(),
             };
@@ -378,6 +382,7 @@ impl Parts {
             replica: pulse.replica,
             state: pulse.state,
             error: pulse.error,
+            hint: pulse.hint,
             lag_ms: None,
             backlog: 0,
             held: 0,

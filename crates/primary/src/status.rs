@@ -39,6 +39,8 @@ pub(crate) struct Pulse {
     pub(crate) replica: Option<ReplicaId>,
     /// Why it is away.
     pub(crate) error: Option<String>,
+    /// What can be done about that.
+    pub(crate) hint: Option<String>,
     pub(crate) quarantined: u64,
     pub(crate) owners: bool,
     /// Entries of the source listed for the comparison under way, or the last.
@@ -79,6 +81,8 @@ pub struct ReplicaStatus {
     pub state: ReplicaState,
     /// Why it is away.
     pub error: Option<String>,
+    /// What can be done about that.
+    pub hint: Option<String>,
     /// Age of the oldest change that is not durable there, in milliseconds; `None` before the first comparison.
     pub lag_ms: Option<i64>,
     /// Changes that are not durable there.

@@ -49,6 +49,7 @@ async fn sync_with(play: fn(Link) -> Played) -> Option<Error> {
         clock: || 0,
         settle: (Duration::ZERO, Duration::from_secs(5)),
         periodic: Periodic { quick: None, deep: None, slice: Periodic::SLICE, rate: Periodic::RATE, random: 0 },
+        advice: |_, _| None,
     };
     let (_primary, mut sessions) = Primary::start(settings, None).await.expect("it starts");
     let ended = tokio::time::timeout(Duration::from_secs(20), sessions.next()).await;

@@ -8,19 +8,22 @@ use crate::compare::{Comparer, Listing, Looked};
 use crate::open::{Opening, Ready, open};
 use crate::stager::{Order, Stager};
 use crate::{Error, Result, audit};
-use fulmar_link::{Lane, Link, Sender};
+use fulmar_link::{Lane, Link, Receiver, Sender};
 use fulmar_model::{Id, ReplicaId};
 use fulmar_tree::{Lock, Ownership, Tree};
-use fulmar_wire::{DOUBTS_MAX, FromPrimary, FromReplica, Hello, Operation, Question, Welcome};
+use fulmar_wire::{DOUBTS_MAX, Frame, FromPrimary, FromReplica, Hello, Operation, Question, Welcome};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
-/// How often a replica that is busy says that it is alive. Well below the silence after which a primary gives up.
-const ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How often a replica says that it is alive while it is busy, or while something arrives: a batch may take many minutes to do
+/// so. Well below the silence after which a primary gives up.
+const ALIVE: Duration = Duration::from_secs(10);
 /// How long the primary is given to take the reason why it is left.
-const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Operations that have arrived together are handed to the stager together, up to this many bytes of frames and one more:
 /// to wake a thread costs as much as a small operation.
 const GATHER_BYTES: usize = 256 * 1024;
@@ -181,6 +184,7 @@ impl Crew {
     /// Hands on what the primary says until it leaves or something fails.
     async fn serve(&mut self, link: &mut Link) -> Result<()> {
         let answers = link.sender.clone();
+        let mut life = Life::new();
         let (mut gathered, mut bytes) = (Vec::new(), 0);
         loop {
             let frame = match link.receiver.ready()? {
@@ -191,7 +195,7 @@ impl Crew {
                     match ready {
                         Some(frame) => frame,
                         None => tokio::select! {
-                            frame = link.receiver.receive() => frame?,
+                            frame = life.receive(&mut link.receiver, &answers) => frame?,
                             _ = self.ended.recv() => return Err(Error::Panicked),
                         },
                     }
@@ -214,11 +218,7 @@ impl Crew {
                 FromPrimary::Listed => hand(&self.listings, Listing::End)?,
                 FromPrimary::Survey { subtree } => hand(&self.listings, Listing::Survey(subtree))?,
                 FromPrimary::Prints { page, prints } => hand(&self.listings, Listing::Prints { page, prints })?,
-                FromPrimary::Extras { after } => {
-                    let jobs = self.jobs.clone();
-                    let handed = tokio::task::spawn_blocking(move || jobs.send(Job::Extras { after }).is_ok());
-                    handed.await.map_err(|_| Error::Panicked)?
-                }
+                FromPrimary::Extras { after } => self.job(Job::Extras { after }, &answers).await?,
                 // Credit bounds what an honest primary has under way, the length of the channel what a liar can.
                 FromPrimary::Chunk { stream, offset, bytes } => {
                     hand(&self.pieces, Piece::Bytes { stream, offset, bytes })?
@@ -232,11 +232,7 @@ impl Crew {
                 FromPrimary::Doubt { paths } if paths.len() > DOUBTS_MAX => {
                     return Err(Error::Protocol("a doubt of too much"));
                 }
-                FromPrimary::Doubt { paths } => {
-                    let jobs = self.jobs.clone();
-                    let handed = tokio::task::spawn_blocking(move || jobs.send(Job::Doubt(paths)).is_ok());
-                    handed.await.map_err(|_| Error::Panicked)?
-                }
+                FromPrimary::Doubt { paths } => self.job(Job::Doubt(paths), &answers).await?,
                 FromPrimary::Hello(_) => return Err(Error::Protocol("a second hello")),
                 FromPrimary::Audit(_) => return Err(Error::Protocol("a question of an audit")),
             };
@@ -256,6 +252,18 @@ impl Crew {
         }
     }
 
+    /// Hands a job to the committer, as an order to the stager.
+    async fn job(&self, job: Job, answers: &Sender) -> Result<bool> {
+        let jobs = self.jobs.clone();
+        let mut handed = tokio::task::spawn_blocking(move || jobs.send(job).is_ok());
+        loop {
+            match timeout(ALIVE, &mut handed).await {
+                Ok(handed) => return handed.map_err(|_| Error::Panicked),
+                Err(_) => answers.send(Lane::Urgent, FromReplica::Pong.encode()?).await?,
+            }
+        }
+    }
+
     /// Hands an order to the stager. While there is no room, the primary is told that somebody is alive here.
     async fn order(&self, order: Order, answers: &Sender) -> Result<bool> {
         // Most of the time there is room, and nobody needs a clock.
@@ -264,7 +272,7 @@ impl Crew {
             Err(error) => error.into_inner(),
         };
         loop {
-            match tokio::time::timeout(ALIVE, self.orders.reserve()).await {
+            match timeout(ALIVE, self.orders.reserve()).await {
                 Ok(Ok(room)) => {
                     room.send(order);
                     return Ok(true);
@@ -287,6 +295,37 @@ impl Crew {
             }
         }
         first
+    }
+}
+
+/// Tells the primary that somebody is alive here while something arrives.
+struct Life {
+    tick: Interval,
+    /// What has arrived up to here was spoken of.
+    told: Instant,
+}
+
+impl Life {
+    fn new() -> Self {
+        let told = Instant::now();
+        let mut tick = interval_at(told + ALIVE, ALIVE);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { tick, told }
+    }
+
+    /// The next frame. Cancel-safe.
+    async fn receive(&mut self, receiver: &mut Receiver, answers: &Sender) -> Result<Frame> {
+        loop {
+            tokio::select! {
+                frame = receiver.receive() => return Ok(frame?),
+                _ = self.tick.tick() => {}
+            }
+            if receiver.heard() > self.told {
+                self.told = receiver.heard();
+                // Where there is no room, answers are on their way, and say as much.
+                answers.try_send(Lane::Urgent, FromReplica::Pong.encode()?)?;
+            }
+        }
     }
 }
 
@@ -332,14 +371,15 @@ async fn look(tree: Option<Tree>, _hello: &Hello, link: &mut Link, options: Opti
     };
     let (alive, mut ended) = tokio::sync::mpsc::channel(1);
     let thread = spawn("fulmar-compare", alive, move || comparer.run())?;
+    let mut life = Life::new();
     let result = loop {
         let frame = tokio::select! {
-            frame = link.receiver.receive() => frame,
+            frame = life.receive(&mut link.receiver, &link.sender) => frame,
             _ = ended.recv() => break Err(Error::Panicked),
         };
         let message = match frame {
             Ok(frame) => FromPrimary::decode(frame.body())?,
-            Err(error) => break Err(error.into()),
+            Err(error) => break Err(error),
         };
         let handed = match message {
             FromPrimary::Page(page) => hand(&listings, Listing::Page(page)),

@@ -14,6 +14,7 @@ use fulmar_model::{
 };
 use fulmar_store::{Pending, Reach, Work};
 use fulmar_wire::LOOKS_MAX;
+use std::collections::HashSet;
 
 impl Visit {
     /// Tells what is to be blamed for, and gives back what must be looked at again. Without records everything is told as
@@ -144,13 +145,15 @@ impl Visit {
     }
 
     /// What has rotted on the source is told where no replica differs there, too: then the rot was shipped, or the record is
-    /// wrong, and somebody must know.
+    /// wrong, and somebody must know. What is not remembered by name is counted.
     pub(super) async fn tell_rotten(&mut self) -> Result<()> {
         if self.ledger.is_none() {
             return Ok(());
         }
-        let told = |path: &&RelPath| !self.rotten.contains(path);
-        let left: Vec<_> = self.source.rotten().iter().filter(told).cloned().collect();
+        let named = self.source.rotten();
+        let nameless = nameless(self.source.counts().rotten, named, &self.rotten);
+        self.verdict.corrupt = self.verdict.corrupt.saturating_add(nameless);
+        let left: Vec<_> = named.iter().filter(|path| !self.rotten.contains(path)).cloned().collect();
         for some in left.chunks(LOOKS_MAX) {
             let looks = self.look(some.iter().map(|path| (path.clone(), true)).collect()).await?;
             for (path, (source, replica)) in some.iter().zip(looks) {
@@ -166,6 +169,13 @@ impl Visit {
     }
 }
 
+/// Of `all` that has rotted, what is neither among `named` nor was told as a difference.
+fn nameless(all: u64, named: &[RelPath], told: &HashSet<RelPath>) -> u64 {
+    let among = named.iter().filter(|path| told.contains(path)).count();
+    let others = (told.len() - among) as u64;
+    all.saturating_sub(named.len() as u64).saturating_sub(others)
+}
+
 fn has_changed(look: &Look) -> bool {
     look.recorded.is_some_and(|recorded| recorded.standing == Standing::Changed)
         && !matches!(look.what, Sighting::Unreadable { .. })
@@ -179,4 +189,21 @@ fn has_content(differences: &[Difference]) -> bool {
 fn reach(differences: &[Difference]) -> Reach {
     let below = |aspect| matches!(aspect, Aspect::Mtime | Aspect::Missing | Aspect::Extra | Aspect::Kind);
     if differences.iter().all(|difference| below(difference.aspect)) { Reach::Below } else { Reach::Path }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_rotted_without_being_remembered_is_counted_unless_it_was_told() {
+        let path = |text: &str| RelPath::parse(text.as_bytes()).expect("a path");
+        let named = [path("a"), path("b")];
+        for (all, told, left) in
+            [(2, &[][..], 0), (5, &[], 3), (5, &["a"], 3), (5, &["a", "x"], 2), (3, &["x", "y"], 0)]
+        {
+            let told = told.iter().map(|at| path(at)).collect();
+            assert_eq!(nameless(all, &named, &told), left, "{all} {told:?}");
+        }
+    }
 }

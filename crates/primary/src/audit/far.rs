@@ -35,10 +35,10 @@ impl Far {
     /// The next answer; progress goes elsewhere.
     pub(super) async fn answer(&mut self) -> Result<Answer> {
         loop {
-            let Ok(frame) = tokio::time::timeout(SILENCE, self.link.receiver.receive()).await else {
+            let Some(frame) = self.link.receiver.hear(SILENCE).await? else {
                 return Err(Error::ReplicaFailed { text: format!("no word for {} seconds", SILENCE.as_secs()) });
             };
-            match FromReplica::decode(frame?.body())? {
+            match FromReplica::decode(frame.body())? {
                 FromReplica::Audit(Answer::Progress { files, bytes }) => {
                     self.pulse.send_modify(|pulse| (pulse.files, pulse.bytes) = (files, bytes));
                 }

@@ -122,7 +122,7 @@ pub struct Verdict {
     pub blames: BTreeMap<Blame, u64>,
     /// Paths that are on their way, or held.
     pub arriving: u64,
-    /// Files that have rotted on the source, though the replica does not differ.
+    /// Files that have rotted on the source, though the replica does not differ: also those beyond what is remembered by name.
     pub corrupt: u64,
     /// Differences that were repaired.
     pub repaired: u64,

@@ -6,6 +6,7 @@ use super::run::{Auditor, Came, Wanted};
 use super::schedule::{Admission, Due, Periodic, Schedule, Standing};
 use super::slice::{Slice, cut, measure};
 use super::tally::{When, left_out, quick, slice};
+use crate::audit::Verdict;
 use crate::clock::Clock;
 use crate::error::chain;
 use crate::guard::GuardState;
@@ -13,7 +14,7 @@ use crate::keeper::Keeper;
 use crate::planner::Planner;
 use crate::status::{Pulse, ReplicaState};
 use crate::{Error, Result};
-use fulmar_model::{Depth, RelPath, ReplicaId};
+use fulmar_model::{Aspect, DeletePolicy, Depth, RelPath, ReplicaId};
 use fulmar_store::{CatalogReader, Measure, Queue, Round, Verified};
 use fulmar_tree::audit::Scope;
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub(crate) struct Ways {
     pub(crate) pulses: Vec<watch::Receiver<Pulse>>,
     /// How many verifications people have asked for that are under way.
     pub(crate) asked: watch::Receiver<u32>,
+    /// What happens to what only a replica has.
+    pub(crate) delete: DeletePolicy,
     pub(crate) clock: Clock,
     pub(crate) end: CancellationToken,
 }
@@ -164,7 +167,7 @@ impl Verifier {
         let Some(came) = self.compare(Wanted { depth, scope, rate, replicas }).await else { return Ok(()) };
         let took_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         let ended = (self.ways.clock)();
-        tell(depth, &members, &came);
+        tell(depth, &members, &came, self.ways.delete);
         if came.iter().all(|(_, result)| result.is_err()) {
             self.schedule.failed(depth, ended);
         } else {
@@ -246,20 +249,42 @@ impl Verifier {
     }
 }
 
+/// Paths that only the replica has, and that are meant to stay there: each round finds them again, and `status` has their number.
+fn kept(verdict: &Verdict, delete: DeletePolicy) -> u64 {
+    let extra = verdict.differences.get(&Aspect::Extra).copied().unwrap_or(0);
+    if delete == DeletePolicy::Keep { extra } else { 0 }
+}
+
 /// What came of it, for the log.
-fn tell(depth: Depth, members: &[Member], came: &Came) {
+fn tell(depth: Depth, members: &[Member], came: &Came, delete: DeletePolicy) {
     for (at, result) in came {
         let (Some(member), depth) = (members.get(*at), depth.word()) else { continue };
         match result {
-            Ok(verdict) if verdict.differences.is_empty() && verdict.corrupt == 0 => {
-                tracing::info!(replica = %member.name, depth, entries = verdict.source.tally.entries, "verified");
+            Ok(verdict) if verdict.difference_count() == kept(verdict, delete) && verdict.corrupt == 0 => {
+                let (entries, kept) = (verdict.source.tally.entries, verdict.difference_count());
+                tracing::info!(replica = %member.name, depth, entries, kept, "verified");
             }
             Ok(verdict) => {
-                let (differences, repaired) = (verdict.difference_count(), verdict.repaired);
-                let corrupt = verdict.corrupt;
+                let differences = verdict.difference_count() - kept(verdict, delete);
+                let (repaired, corrupt) = (verdict.repaired, verdict.corrupt);
                 tracing::warn!(replica = %member.name, depth, differences, repaired, corrupt, "differed from the source");
             }
             Err(error) => tracing::warn!(replica = %member.name, depth, error = %chain(error), "was not verified"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_meant_to_stay_on_a_replica_is_no_news() {
+        let mut verdict = Verdict::default();
+        verdict.differences.insert(Aspect::Extra, 3);
+        verdict.differences.insert(Aspect::Mode, 1);
+        assert_eq!(kept(&verdict, DeletePolicy::Keep), 3);
+        assert_eq!(kept(&verdict, DeletePolicy::Quarantine), 0);
+        assert_eq!(kept(&Verdict::default(), DeletePolicy::Keep), 0);
     }
 }

@@ -62,6 +62,7 @@ impl Visit<'_> {
             Some(comparing) => Some(comparing.since_ms),
             None => asked.iter().filter_map(|path| self.busy.get(path)).min().copied(),
         };
+        self.turn = true;
         self.send(steps, Errand { asked, since_ms, comparing: true, ..Errand::default() }).await?;
         Ok(true)
     }

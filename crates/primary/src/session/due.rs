@@ -21,10 +21,10 @@ const SHIPPING: u32 = u32::MAX;
 const ARRIVED_MAX: usize = 64;
 
 impl Visit<'_> {
-    /// Puts outstanding work that is due to work. While a plan is being made only large files, which flow beside it: the
-    /// others would be planned behind it, and may be part of it.
+    /// Puts outstanding work that is due to work. While a plan is being made or comes next only large files, which flow beside
+    /// it: the others would be planned behind it, and may be part of it.
     pub(super) async fn take_due(&mut self) -> Result<()> {
-        let planning = self.ahead.is_some();
+        let planning = self.is_planning();
         let (replica, now) = (self.replica, (self.session.clock)());
         // Files that are on their way are still outstanding, and may be the first.
         let content = self.busy.len() + SHIPPING_MAX;

@@ -1,8 +1,8 @@
 //! One replica: reach it, ship what it lacks, keep its cursor; when it goes away, come back. Nothing here waits for another
 //! replica.
 //!
-//! Reading order: this file (reaching it, again and again; at first together, `gate`), `visit` (one connection), `cursor`
-//! (what is written down of it), `flight` (a batch under way) and `moves` (the directories it renames), `comparing` (a
+//! Reading order: this file (reaching it, again and again; at first together, `gate`), `visit` (one connection), `ear` (what
+//! is heard on it, and when it is given up), `cursor` (what is written down of it), `flight` (a batch under way) and `moves` (the directories it renames), `comparing` (a
 //! comparison under way; before it `survey`) and `ahead` (what it asked for, being planned), `due` (what is tried again, and
 //! large files), `removals` (what is gone).
 
@@ -10,6 +10,7 @@ mod ahead;
 mod comparing;
 mod cursor;
 mod due;
+mod ear;
 mod flight;
 mod gate;
 mod moves;
@@ -92,6 +93,8 @@ pub(crate) struct Session {
     /// Until the first contact, where there are others on this machine.
     pub(crate) gate: Option<Gate>,
     pub(crate) clock: Clock,
+    /// What can be done about a replica that is away.
+    pub(crate) advice: fn(&str, &Error) -> Option<String>,
     /// How long a file may keep changing before a torn version of it is shipped.
     pub(crate) delay_max: Duration,
 }
@@ -132,11 +135,11 @@ impl Session {
             if std::mem::take(&mut welcomed) && began.elapsed() > pause {
                 pause = PAUSE_MIN;
             }
-            let text = chain(&error);
-            tracing::warn!(replica = %self.endpoint.name, error = %text, "the replica is away; trying again");
+            let (text, hint) = (chain(&error), (self.advice)(&self.endpoint.name, &error));
+            tracing::warn!(replica = %self.endpoint.name, error = %text, hint, "the replica is away; trying again");
             self.pulse.send_modify(|pulse| {
                 pulse.state = ReplicaState::Away;
-                pulse.error = Some(text);
+                (pulse.error, pulse.hint) = (Some(text), hint);
             });
             self.progress.send_modify(|count| *count += 1);
             tokio::select! {

@@ -1,12 +1,13 @@
 //! One connection to a replica, from hello to the end. A loop that waits for the next event and then does what can be done.
 //!
 //! Order of work: changes of the queue first, so that a message never waits for a comparison; then what the replica asked
-//! for; then what is due again. Large content flows beside all of it.
+//! for and what is due again, by turns. Large content flows beside all of it.
 //! Bounds: [`FLIGHTS_MAX`] batches and [`PAGES_MAX`] pages without an answer, [`ASKED_MAX`] paths waiting to be planned.
 
 use super::ahead::{Ahead, made};
 use super::comparing::Comparing;
 use super::cursor::{Settled, resume};
+use super::ear;
 use super::flight::{Errand, Flight, Left, Patience};
 use super::moves::Moves;
 use super::removals::Removals;
@@ -17,13 +18,13 @@ use crate::planner::Asked;
 use crate::status::ReplicaState;
 use crate::step::{Action, Step};
 use crate::{Error, Result, Would};
-use fulmar_link::{Lane, Link, Receiver, Sender};
+use fulmar_link::{Lane, Link, Sender};
 use fulmar_model::{DeletePolicy, RelPath, ReplicaId, Seq};
 use fulmar_store::{OutstandingCount, Work};
 use fulmar_tree::Tree;
 use fulmar_wire::{Frame, FromPrimary, FromReplica};
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,15 +32,10 @@ use tokio_util::task::AbortOnDropHandle;
 const FLIGHTS_MAX: usize = 8;
 /// Paths waiting to be planned before further pages are sent.
 pub(super) const ASKED_MAX: usize = 4 * BULK_CHANGES;
-/// Answers read ahead: more than the windows above can cause.
-const INBOX: usize = 2048;
 /// How long a replica may take to say who it is.
 const WELCOME: Duration = Duration::from_secs(60);
 /// How often what is due again is looked for.
 const TICK: Duration = Duration::from_millis(250);
-/// Silence after which the replica is asked whether it is there, and after which it is given up.
-const SILENCE_ASK: Duration = Duration::from_secs(20);
-const SILENCE_END: Duration = Duration::from_secs(90);
 
 /// State of a connection.
 pub(super) struct Visit<'a> {
@@ -66,6 +62,8 @@ pub(super) struct Visit<'a> {
     pub(super) arrived: Vec<Arrived>,
     /// What is tried again. Apart from `asked`: a comparison may not wait for retries, which may wait for it.
     pub(super) retries: VecDeque<Asked>,
+    /// Whether those are next: something that was asked for has gone since the last of them did.
+    pub(super) turn: bool,
     /// Paths of outstanding work that is under way, and since when it is known.
     pub(super) busy: HashMap<RelPath, i64>,
     pub(super) attempts: HashMap<RelPath, u32>,
@@ -78,12 +76,10 @@ pub(super) struct Visit<'a> {
     pub(super) next_stream: u64,
     /// Whether there may be work that is due.
     pub(super) due: bool,
-    /// Whether it was only looked at for large files, because a plan was being made.
+    /// Whether it was only looked at for large files, because of a plan that is being made or comes next.
     passed_over: bool,
     pub(super) outstanding: OutstandingCount,
     pub(super) removals: Removals,
-    heard: Instant,
-    asked_alive: bool,
 }
 
 impl<'a> Visit<'a> {
@@ -105,13 +101,12 @@ impl<'a> Visit<'a> {
         if let Some(gate) = session.gate.take() {
             gate.pass().await?;
         }
-        let (answers, inbox) = mpsc::channel(INBOX);
-        let _reader = AbortOnDropHandle::new(tokio::spawn(read(receiver, answers)));
+        let (inbox, ear) = ear::open(receiver, sender.clone());
         let (position, noted) = resume(session, &welcome).await?;
         let shipping = Shipping::start(tree.clone(), sender.clone(), welcome.credit, session.signatures())?;
         session.pulse.send_modify(|pulse| {
             pulse.replica = Some(welcome.replica);
-            pulse.error = None;
+            (pulse.error, pulse.hint) = (None, None);
             pulse.quarantined = welcome.quarantined;
             pulse.owners = welcome.owners;
             pulse.state = ReplicaState::Live;
@@ -135,6 +130,7 @@ impl<'a> Visit<'a> {
             rest: None,
             arrived: Vec::new(),
             retries: VecDeque::new(),
+            turn: false,
             busy: HashMap::new(),
             attempts: HashMap::new(),
             moves: Moves::default(),
@@ -147,16 +143,14 @@ impl<'a> Visit<'a> {
             passed_over: false,
             outstanding: OutstandingCount::default(),
             removals: Removals::new(),
-            heard: Instant::now(),
-            asked_alive: false,
         };
-        if visit.session.would.is_some() {
-            visit.begin_comparison(RelPath::root(), 0).await?;
-        }
-        visit.run().await
+        ear.beside(visit.run()).await
     }
 
     async fn run(&mut self) -> Result<()> {
+        if self.session.would.is_some() {
+            self.begin_comparison(RelPath::root(), 0).await?;
+        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -173,8 +167,6 @@ impl<'a> Visit<'a> {
             };
             tokio::select! {
                 answer = self.inbox.recv() => {
-                    self.heard = Instant::now();
-                    self.asked_alive = false;
                     self.answered(answer.unwrap_or(Err(Error::Link(fulmar_link::Error::Closed)))?).await?;
                 }
                 delivery = self.shipping.deliveries.recv() => {
@@ -186,10 +178,7 @@ impl<'a> Visit<'a> {
                 listed = next_page => self.listed(listed.ok_or(Error::Gone)?).await?,
                 _ = self.session.restarts.changed() => return Err(Error::SourceGone),
                 changed = self.session.last.changed() => changed.map_err(|_| Error::Gone)?,
-                _ = tick.tick() => {
-                    self.due = true;
-                    self.listen_for_silence().await?;
-                }
+                _ = tick.tick() => self.due = true,
             }
         }
     }
@@ -197,14 +186,14 @@ impl<'a> Visit<'a> {
     /// Does what can be done without waiting for the replica.
     async fn advance(&mut self) -> Result<()> {
         loop {
-            self.due |= self.passed_over && self.ahead.is_none();
-            if self.due && self.retries.is_empty() {
+            self.due |= self.passed_over && !self.is_planning();
+            if self.due {
                 self.due = false;
-                self.passed_over = self.ahead.is_some();
+                self.passed_over = self.is_planning();
                 self.take_due().await?;
             }
             // The planner goes on while the replica has enough to do, except where something else must be planned first.
-            if self.is_quiet() && self.arrived.is_empty() {
+            if self.is_quiet() && self.arrived.is_empty() && !self.is_retries_turn() {
                 self.plan_ahead();
             }
             if self.flights.len() >= FLIGHTS_MAX || self.rest.is_some() {
@@ -221,7 +210,10 @@ impl<'a> Visit<'a> {
                 self.ship_arrived().await?;
                 continue;
             }
-            if self.ship_changes().await? || self.plan_ahead() || self.ship_retries().await? {
+            if self.ship_changes().await? || (self.is_retries_turn() && self.ship_retries().await?) {
+                continue;
+            }
+            if self.plan_ahead() || self.ship_retries().await? {
                 continue;
             }
             if self.step_comparison().await? || self.ship_removals().await? {
@@ -255,11 +247,22 @@ impl<'a> Visit<'a> {
         Ok(true)
     }
 
-    /// What is tried again, when there is nothing that is asked for the first time.
+    /// Whether a plan is being made, or there are retries to be planned.
+    pub(super) fn is_planning(&self) -> bool {
+        self.ahead.is_some() || !self.retries.is_empty()
+    }
+
+    /// A comparison may take minutes, and always ask for something: what is tried again takes turns with that.
+    fn is_retries_turn(&self) -> bool {
+        self.turn && !self.retries.is_empty()
+    }
+
+    /// What is tried again.
     async fn ship_retries(&mut self) -> Result<bool> {
-        if self.retries.is_empty() || !self.asked.is_empty() {
+        if self.retries.is_empty() {
             return Ok(false);
         }
+        self.turn = false;
         let retries = std::mem::take(&mut self.retries);
         let mut asked: Vec<_> = retries.iter().map(|(path, _)| path.clone()).collect();
         let replica = self.session.would.is_none().then_some(self.replica);
@@ -427,21 +430,6 @@ impl<'a> Visit<'a> {
         let count = self.session.queue.ask(move |queue| queue.outstanding_count(replica)).await??;
         Ok(count.content + count.compare + count.again + count.gone == 0)
     }
-
-    async fn listen_for_silence(&mut self) -> Result<()> {
-        if !self.inbox.is_empty() {
-            self.heard = Instant::now();
-        }
-        let silent = self.heard.elapsed();
-        if silent > SILENCE_END {
-            return Err(Error::ReplicaFailed { text: format!("no word for {} seconds", silent.as_secs()) });
-        }
-        if silent > SILENCE_ASK && !self.asked_alive {
-            self.asked_alive = true;
-            self.sender.send(Lane::Urgent, FromPrimary::Ping.encode()?).await?;
-        }
-        Ok(())
-    }
 }
 
 /// Waits until the link has taken the rest of a batch, if there is one.
@@ -450,18 +438,4 @@ async fn sent(rest: &mut Option<AbortOnDropHandle<Result<()>>>) -> Result<()> {
     let sent = sending.await;
     *rest = None;
     sent.map_err(|_| Error::Gone)?
-}
-
-/// Reads answers ahead, so that the replica can always get rid of them.
-async fn read(mut receiver: Receiver, answers: mpsc::Sender<Result<FromReplica>>) {
-    loop {
-        let answer = match receiver.receive().await {
-            Ok(frame) => FromReplica::decode(frame.body()).map_err(Error::from),
-            Err(error) => Err(error.into()),
-        };
-        let over = answer.is_err();
-        if answers.send(answer).await.is_err() || over {
-            return;
-        }
-    }
 }

@@ -16,6 +16,8 @@ use rustix::fs::FileType;
 pub struct Counts {
     /// Paths that could not be read.
     pub unread: u64,
+    /// Files whose content is not the recorded one, though nobody wrote there.
+    pub rotten: u64,
     /// Directories that were not entered because something is mounted there.
     pub mounts: u64,
 }

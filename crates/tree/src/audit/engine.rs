@@ -81,6 +81,12 @@ struct Gathered {
 }
 
 impl Gathered {
+    fn note_rotten(&mut self, rotten: Vec<RelPath>) {
+        self.counts.rotten += rotten.len() as u64;
+        let room = UNREAD_MAX.saturating_sub(self.rotten.len());
+        self.rotten.extend(rotten.into_iter().take(room));
+    }
+
     fn finish(self, tree: &Tree, how: &Auditing, entry: Entry, below: Below) -> Audited {
         Audited {
             tree: tree.clone(),
@@ -211,8 +217,7 @@ impl Engine {
         if self.pending.get(&number).is_some_and(|pending| self.scope.has(&pending.path)) {
             self.note_unread(unread);
         }
-        let room = UNREAD_MAX.saturating_sub(self.gathered.rotten.len());
-        self.gathered.rotten.extend(rotten.into_iter().take(room));
+        self.gathered.note_rotten(rotten);
         let Some(pending) = self.pending.get_mut(&number) else { return };
         pending.fragments.push((from, print));
         pending.known.extend(known);
@@ -287,5 +292,23 @@ impl Pending {
     fn digest(&self) -> Hash {
         let bytes: Vec<u8> = self.parts.iter().flat_map(|part| part.0).collect();
         hash_bytes(&bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_files_that_have_rotted_than_are_remembered_are_counted() {
+        let mut gathered = Gathered::default();
+        let paths = |from: usize, to: usize| -> Vec<_> {
+            let path = |number: usize| RelPath::parse(number.to_string().as_bytes()).expect("a path");
+            (from..to).map(path).collect()
+        };
+        gathered.note_rotten(paths(0, UNREAD_MAX - 1));
+        gathered.note_rotten(paths(UNREAD_MAX, UNREAD_MAX + 5));
+        gathered.note_rotten(paths(UNREAD_MAX + 5, UNREAD_MAX + 7));
+        assert_eq!((gathered.rotten.len(), gathered.counts.rotten), (UNREAD_MAX, UNREAD_MAX as u64 + 6));
     }
 }

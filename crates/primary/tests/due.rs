@@ -1,0 +1,155 @@
+//! What is due again goes while a comparison is under way: the replica is played here, at the far end of a link in memory.
+
+use fulmar_link::{Lane, Link};
+use fulmar_model::{DeletePolicy, Durability, Filter, Id, Outcome, Profile, QueueId, RelPath, ReplicaId, TreeId};
+use fulmar_primary::{Endpoint, Mode, Periodic, Primary, Settings, Target};
+use fulmar_wire::{FromPrimary, FromReplica, Operation, Page, Want, Welcome};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+/// How long something that is due may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
+    i64::try_from(now.as_millis()).expect("a time")
+}
+
+/// What a replica has heard.
+#[derive(Default)]
+struct Ear {
+    /// Pages without an answer, by directory.
+    pages: HashMap<RelPath, Page>,
+    /// Paths of the batch that comes.
+    paths: Vec<RelPath>,
+    /// Paths that were sent more than once, and all.
+    again: HashSet<RelPath>,
+    all: HashSet<RelPath>,
+    /// The last batch, if it came just now.
+    batch: Option<(u64, Vec<RelPath>)>,
+}
+
+struct Replica {
+    link: Link,
+    ear: Ear,
+}
+
+impl Replica {
+    async fn say(&mut self, what: FromReplica) {
+        self.link.sender.send(Lane::Urgent, what.encode().expect("a frame")).await.expect("the primary listens");
+    }
+
+    async fn hear(&mut self) {
+        self.ear.batch = None;
+        let frame = self.link.receiver.receive().await.expect("the primary speaks");
+        match FromPrimary::decode(frame.body()).expect("a message") {
+            FromPrimary::Hello(_) => {
+                let replica = ReplicaId(Id([4; 16]));
+                let welcome = Welcome { replica, position: None, owners: true, credit: 4 << 20, quarantined: 0 };
+                self.say(FromReplica::Welcome(welcome)).await;
+            }
+            FromPrimary::Survey { .. } => self.say(FromReplica::Surveyed { fingerprint: None }).await,
+            FromPrimary::Page(page) => drop(self.ear.pages.insert(page.directory.clone(), page)),
+            FromPrimary::Operate(Operation::Put { path, .. } | Operation::Metadata { path, .. }) => {
+                if !self.ear.all.insert(path.clone()) {
+                    self.ear.again.insert(path.clone());
+                }
+                self.ear.paths.push(path);
+            }
+            FromPrimary::Commit { batch, .. } => self.ear.batch = Some((batch, std::mem::take(&mut self.ear.paths))),
+            _ => {}
+        }
+    }
+
+    /// Answers the page of a directory once it comes: wants all of it, or nothing.
+    async fn wants(&mut self, directory: &str, all: bool) {
+        let directory = RelPath::parse(directory.as_bytes()).expect("a path");
+        let page = loop {
+            if let Some(page) = self.ear.pages.remove(&directory) {
+                break page;
+            }
+            self.hear_and_answer().await;
+        };
+        let wants = (0..).zip(&page.entries).filter(|_| all).map(|(index, _)| Want { index, have: None }).collect();
+        self.say(FromReplica::Wanted { page: page.page, wants }).await;
+    }
+
+    async fn hear_and_answer(&mut self) {
+        self.hear().await;
+        if let Some((batch, _)) = self.ear.batch.take() {
+            self.say(FromReplica::Committed { batch, outcomes: Vec::new(), quarantined: 0 }).await;
+        }
+    }
+
+    /// The batch with that path, without an answer, and the path's index in it.
+    async fn batch_with(&mut self, path: &RelPath) -> (u64, u32) {
+        loop {
+            self.hear().await;
+            let Some((batch, paths)) = self.ear.batch.take() else { continue };
+            if let Some(index) = paths.iter().position(|one| one == path) {
+                return (batch, u32::try_from(index).expect("a small batch"));
+            }
+            self.say(FromReplica::Committed { batch, outcomes: Vec::new(), quarantined: 0 }).await;
+        }
+    }
+}
+
+async fn play(link: Link, done: UnboundedSender<()>) {
+    let mut replica = Replica { link, ear: Ear::default() };
+    let path = |text: &str| RelPath::parse(text.as_bytes()).expect("a path");
+    replica.wants("", false).await;
+    replica.wants("d0", true).await;
+    // Asks for its content once more.
+    let (batch, index) = replica.batch_with(&path("d0/f")).await;
+    let outcomes = vec![(index, Outcome::NeedContent)];
+    replica.say(FromReplica::Committed { batch, outcomes, quarantined: 0 }).await;
+    // With a batch that is not answered, and a path that waits for others to go with it.
+    replica.wants("d1", true).await;
+    let (_unanswered, _) = replica.batch_with(&path("d1/f")).await;
+    replica.wants("d2", true).await;
+    // The listing does not go on.
+    while !replica.ear.again.contains(&path("d0/f")) {
+        replica.hear().await;
+    }
+    // Who waits for it may have given up.
+    let _ = done.send(());
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_due_again_goes_while_a_comparison_lists() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for number in 0..12 {
+        std::fs::create_dir_all(directory.path().join(format!("source/d{number}"))).expect("a directory");
+        std::fs::write(directory.path().join(format!("source/d{number}/f")), "content").expect("a file");
+    }
+    std::fs::create_dir(directory.path().join("state")).expect("a directory");
+    let (done, mut is_done) = unbounded_channel();
+    let serve = move |link| drop(tokio::spawn(play(link, done.clone())));
+    let settings = Settings {
+        source: directory.path().join("source"),
+        state: directory.path().join("state"),
+        mode: Mode::Sync,
+        endpoints: vec![Endpoint { name: "played".to_owned(), target: Target::Here(Arc::new(serve)) }],
+        profile: Profile::Plain,
+        patterns: Vec::new(),
+        filter: Filter::default(),
+        adopt: false,
+        durability: Durability::Batch,
+        delete: DeletePolicy::Quarantine,
+        approve_removals: false,
+        tree: TreeId(Id([1; 16])),
+        fresh_queue: QueueId(Id([2; 16])),
+        boot: Id([3; 16]),
+        privileged: false,
+        clock: now_ms,
+        settle: (Duration::ZERO, Duration::from_secs(5)),
+        periodic: Periodic { quick: None, deep: None, slice: Periodic::SLICE, rate: Periodic::RATE, random: 0 },
+        advice: |_, _| None,
+    };
+    let (_primary, _sessions) = Primary::start(settings, None).await.expect("it starts");
+    let heard = tokio::time::timeout(PATIENCE, is_done.recv()).await;
+    assert!(matches!(heard, Ok(Some(()))), "it waits for the end of the listing: {heard:?}");
+}
