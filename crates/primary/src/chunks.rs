@@ -1,6 +1,7 @@
 //! Large content, as a session sees it: files are handed to the shipper, a thread of its own, which sends them beside the
 //! batches, and come back as deliveries.
 
+use crate::preparations::Preparations;
 use crate::prepare::Content;
 use crate::shipper::Shipper;
 use crate::signatures::Signatures;
@@ -92,13 +93,19 @@ pub(crate) struct Shipping {
 
 impl Shipping {
     /// Starts a shipper on a thread of its own, for a replica that grants `credit` bytes. Without `signatures` there are no
-    /// patches.
-    pub(crate) fn start(tree: Tree, sender: Sender, credit: u32, signatures: Option<Signatures>) -> Result<Self> {
+    /// patches, without `preparations` everything is prepared for this replica alone.
+    pub(crate) fn start(
+        tree: Tree,
+        (sender, credit): (Sender, u32),
+        signatures: Option<Signatures>,
+        preparations: Option<Preparations>,
+    ) -> Result<Self> {
         let full = credit.min(CREDIT_BYTES_MAX);
         let (parcels, inbox) = sync_channel((full / CHUNK_COST_MIN) as usize + SHIPPING_MAX + BASIS_PARTS_MAX);
         let (deliveries_in, deliveries) = unbounded_channel();
         let parts = Arc::<AtomicUsize>::default();
-        let shipper = Shipper::new(tree, (inbox, Arc::clone(&parts)), sender, (signatures, full), deliveries_in);
+        let shared = (signatures, preparations);
+        let shipper = Shipper::new(tree, (inbox, Arc::clone(&parts)), sender, shared, full, deliveries_in);
         let body = move || shipper.run();
         std::thread::Builder::new().name("fulmar-ship".to_owned()).spawn(body).map_err(|_| Error::Gone)?;
         Ok(Self { parcels, parts, deliveries })

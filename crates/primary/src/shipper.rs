@@ -1,5 +1,5 @@
-//! Ships large content beside the batches: reads in chunks, sends in the bulk lane within the replica's credit, and
-//! ends with the hash of what was read. A version that changed while it was read is not passed off as final.
+//! Ships large content beside the batches, in the bulk lane and within the replica's credit: what goes when, against what, and
+//! what becomes of it. How one file is read and sent, `attempt` says.
 //!
 //! To another host goes a patch where there is something to start from: against the content that was shipped last, whose
 //! signature was kept, without a question; otherwise against what the replica says it has. Whatever does not work out ends
@@ -12,23 +12,22 @@
 
 use crate::chunks::{Delivered, Delivery, Parcel, STREAMS_EACH, Ship};
 use crate::credit::Credit;
-use crate::patch::{Patch, Told};
-use crate::prepare::{Content, is_rotten};
+use crate::patch::Told;
+use crate::preparations::Preparations;
 use crate::signatures::{SIGNATURE_BYTES_MAX, Signatures};
 use crate::{Error, Result};
-use fulmar_delta::{BlockLen, SUM_BYTES, Signature, Signer};
+use fulmar_delta::{BlockLen, SUM_BYTES, Signature};
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Hash, Kind, Stat};
-use fulmar_tree::{Clock, Reader, Tree, zeros};
+use fulmar_tree::Tree;
 use fulmar_wire::{Basis, FromPrimary, Offer, chunk_cost};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Bytes in one chunk: large enough to cost little, small enough for an urgent frame to pass soon.
-const CHUNK_BYTES: usize = 256 * 1024;
 /// From this size on a replica is asked what it has even where nobody knows of anything: it may have a beginning.
 const ASK_BYTES_MIN: u64 = 1 << 20;
 /// A file with more holes than this goes whole.
@@ -36,7 +35,7 @@ const HOLES_BYTES_MAX: u64 = 64 << 20;
 
 /// Owns the way to the bulk lane.
 pub(crate) struct Shipper {
-    tree: Tree,
+    pub(crate) tree: Tree,
     parcels: Receiver<Parcel>,
     /// Parts of signatures in `parcels`.
     parts: Arc<AtomicUsize>,
@@ -46,34 +45,30 @@ pub(crate) struct Shipper {
     /// under way, as many as were handed over.
     sent: VecDeque<Sent>,
     sender: Sender,
-    signatures: Option<Signatures>,
-    credit: Credit,
+    pub(crate) signatures: Option<Signatures>,
+    /// Where there are other replicas.
+    pub(crate) preparations: Option<Preparations>,
+    pub(crate) credit: Credit,
     /// What the replica says it has, as far as it was heard and is not of a file that was sent.
     told: Option<Told>,
     deliveries: UnboundedSender<Result<Delivery>>,
 }
 
 /// What content is sent against.
-enum Start {
+pub(crate) enum Start {
     /// Nothing.
     Whole,
     /// This content, which the replica has.
     Basis((Hash, Signature)),
 }
 
-/// How content goes.
-enum Form<'a> {
-    /// As it is; signed, where signatures are kept.
-    Whole(Option<Signer>),
-    /// As a patch, which is signed by the way.
-    Patch(Box<Patch<'a>>),
-}
-
 /// A file to be shipped, and how far that has come.
-struct Order {
-    ship: Ship,
-    /// The stream of the next attempt.
-    stream: u64,
+pub(crate) struct Order {
+    pub(crate) ship: Ship,
+    /// The stream of the next attempt, or of this.
+    pub(crate) stream: u64,
+    /// Everything before this was sent in it.
+    pub(crate) at: u64,
     /// What the replica has, where it refused the attempt before.
     told: Option<Told>,
     /// Bytes of the frames it took.
@@ -91,7 +86,7 @@ struct Sent {
 }
 
 /// How an attempt ended.
-enum Attempt {
+pub(crate) enum Attempt {
     /// It was sent, and is acknowledged or refused.
     Sent(Delivered),
     /// It was given up.
@@ -106,7 +101,8 @@ impl Shipper {
         tree: Tree,
         (parcels, parts): (Receiver<Parcel>, Arc<AtomicUsize>),
         sender: Sender,
-        (signatures, full): (Option<Signatures>, u32),
+        (signatures, preparations): (Option<Signatures>, Option<Preparations>),
+        full: u32,
         deliveries: UnboundedSender<Result<Delivery>>,
     ) -> Self {
         Self {
@@ -117,6 +113,7 @@ impl Shipper {
             sent: VecDeque::new(),
             sender,
             signatures,
+            preparations,
             credit: Credit::new(full),
             told: None,
             deliveries,
@@ -157,7 +154,7 @@ impl Shipper {
             Ok(_) => return self.deliver(order, Delivered::Changed),
             Err(error) => return self.deliver(order, failed(&error)),
         };
-        match self.send(&mut order, &from)? {
+        match self.attempt(&mut order, &from)? {
             Attempt::Sent(delivered) => {
                 self.sent.push_back(Sent { order, delivered, spent: self.credit.spent() });
                 // Credit may have come back before.
@@ -230,120 +227,14 @@ impl Shipper {
         Ok(self.told.take().and_then(Told::signed).map_or(Start::Whole, Start::Basis))
     }
 
-    fn offer(&mut self, ship: &Ship, stream: u64, size: u64, basis: Option<Hash>) -> Result<()> {
+    pub(crate) fn offer(&mut self, ship: &Ship, stream: u64, size: u64, basis: Option<Hash>) -> Result<()> {
         let offer = Offer { stream, path: ship.path.clone(), size, basis };
         // In the bulk lane: before its chunks, and behind an `Abandon` of the stream before.
         Ok(self.sender.send_blocking(Lane::Bulk, FromPrimary::Offer(offer).encode()?)?)
     }
 
-    /// Reads the file once, and sends it.
-    fn send(&mut self, order: &mut Order, from: &Start) -> Result<Attempt> {
-        let began = Clock::coarse_now();
-        let Some((parent, name)) = order.ship.path.split() else { return Ok(Attempt::Failed(Delivered::Changed)) };
-        let mut reader = match self.tree.dir(&parent).and_then(|dir| dir.open_file(&name)) {
-            Ok(reader) => reader,
-            Err(error) => return Ok(Attempt::Failed(failed(&error))),
-        };
-        let stat = *reader.stat();
-        let signer = Signer::new(BlockLen::for_file(stat.size));
-        let mut form = match from {
-            Start::Basis((hash, signature)) => {
-                self.offer(&order.ship, order.stream, stat.size, Some(*hash))?;
-                Form::Patch(Box::new(Patch::new(signature, signer)))
-            }
-            Start::Whole => Form::Whole(self.signatures.is_some().then_some(signer)),
-        };
-        match self.read(order, &mut reader, &mut form) {
-            Ok(true) => {}
-            Ok(false) => return Ok(Attempt::Refused),
-            Err(Error::Tree(error)) => return Ok(Attempt::Failed(failed(&error))),
-            Err(error) => return Err(error),
-        }
-        let (xattrs, (hash, after)) = match reader.xattrs().and_then(|xattrs| Ok((xattrs, reader.finish()?))) {
-            Ok(finished) => finished,
-            Err(error) => return Ok(Attempt::Failed(failed(&error))),
-        };
-        let still = stat.same_version(&after);
-        // A file that shrank was read to its new end only, so that its size and its content do not belong together.
-        if !still && (!order.ship.torn || after.size < stat.size) {
-            return Ok(Attempt::Failed(Delivered::Moving));
-        }
-        if still && is_rotten(&stat, Some(hash), order.ship.known.as_ref()) {
-            return Ok(Attempt::Failed(Delivered::Rotten));
-        }
-        let (end, signature) = match form {
-            Form::Whole(signer) => (stat.size, signer.map(Signer::finish)),
-            Form::Patch(mut patch) => {
-                let signature = patch.finish(hash);
-                self.drain(order, &mut patch, 1)?;
-                (patch.sent, signature)
-            }
-        };
-        self.chunk(order, end, &[])?;
-        if self.is_answered(order.stream) {
-            return Ok(Attempt::Refused);
-        }
-        if let (Some(signatures), Some(signature), true) = (&self.signatures, signature, still) {
-            signatures.put(hash, &signature);
-        }
-        let content =
-            Box::new(Content { stat, xattrs, hash: Some(hash), segments: Vec::new(), target: Box::default(), began });
-        Ok(Attempt::Sent(if still { Delivered::Whole(content) } else { Delivered::Torn(content) }))
-    }
-
-    /// Sends what is read, as it is or as it comes out of the patch. False: the replica has no use for it.
-    fn read(&mut self, order: &mut Order, reader: &mut Reader, form: &mut Form<'_>) -> Result<bool> {
-        let (size, mut at) = (reader.stat().size, 0);
-        loop {
-            let chunk = reader.next_chunk(CHUNK_BYTES)?;
-            for bytes in zeros(chunk.as_ref().map_or(size, |chunk| chunk.offset).saturating_sub(at)) {
-                self.pass(order, bytes, form)?;
-            }
-            let Some(chunk) = chunk else { return Ok(true) };
-            at = chunk.offset + chunk.bytes.len() as u64;
-            self.pass(order, &chunk.bytes, form)?;
-            if matches!(form, Form::Whole(_)) {
-                self.chunk(order, chunk.offset, &chunk.bytes)?;
-            }
-            self.poll()?;
-            if self.is_answered(order.stream) {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// Gives the next bytes of the file to whoever has to see all of them.
-    fn pass(&mut self, order: &mut Order, bytes: &[u8], form: &mut Form<'_>) -> Result<()> {
-        match form {
-            Form::Whole(None) => Ok(()),
-            Form::Whole(Some(signer)) => {
-                signer.update(bytes);
-                Ok(())
-            }
-            Form::Patch(patch) => {
-                patch.update(bytes);
-                self.drain(order, patch, if patch.is_due() { 1 } else { CHUNK_BYTES })
-            }
-        }
-    }
-
-    /// Sends what a patch has come to, in chunks of at least `least` bytes.
-    fn drain(&mut self, order: &mut Order, patch: &mut Patch<'_>, least: usize) -> Result<()> {
-        let mut out = std::mem::take(&mut patch.out);
-        let mut rest = out.as_slice();
-        while rest.len() >= least {
-            let (bytes, behind) = rest.split_at(rest.len().min(CHUNK_BYTES));
-            self.chunk(order, patch.sent, bytes)?;
-            patch.note_sent(bytes.len());
-            rest = behind;
-        }
-        let gone = out.len() - rest.len();
-        out.drain(..gone);
-        patch.out = out;
-        Ok(())
-    }
-
-    fn chunk(&mut self, order: &mut Order, offset: u64, bytes: &[u8]) -> Result<()> {
+    /// Sends it, once credit allows.
+    pub(crate) fn chunk(&mut self, order: &mut Order, offset: u64, bytes: &[u8]) -> Result<()> {
         let cost = chunk_cost(bytes.len());
         while !self.credit.covers(cost) {
             self.listen()?;
@@ -351,6 +242,7 @@ impl Shipper {
         self.credit.spend(cost)?;
         let frame = FromPrimary::encode_chunk(order.stream, offset, bytes)?;
         order.bytes += frame.as_bytes().len() as u64;
+        order.at = offset.saturating_add(bytes.len() as u64);
         Ok(self.sender.send_blocking(Lane::Bulk, frame)?)
     }
 
@@ -359,18 +251,27 @@ impl Shipper {
         Ok(self.sender.send_blocking(Lane::Bulk, FromPrimary::Abandon { stream }.encode()?)?)
     }
 
-    fn is_answered(&self, stream: u64) -> bool {
+    pub(crate) fn is_answered(&self, stream: u64) -> bool {
         self.told.as_ref().is_some_and(|told| told.answers(stream))
     }
 
     /// Waits for the next parcel.
-    fn listen(&mut self) -> Result<()> {
+    pub(crate) fn listen(&mut self) -> Result<()> {
         let parcel = self.parcels.recv().map_err(|_| Error::Gone)?;
         self.take(parcel)
     }
 
+    /// Waits for the next parcel, but no longer than this.
+    pub(crate) fn listen_for(&mut self, patience: Duration) -> Result<()> {
+        match self.parcels.recv_timeout(patience) {
+            Ok(parcel) => self.take(parcel),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::Gone),
+        }
+    }
+
     /// Takes what has come without waiting: a refusal is to be heard before the file is read to its end.
-    fn poll(&mut self) -> Result<()> {
+    pub(crate) fn poll(&mut self) -> Result<()> {
         loop {
             match self.parcels.try_recv() {
                 Ok(parcel) => self.take(parcel)?,
@@ -384,7 +285,7 @@ impl Shipper {
         match parcel {
             Parcel::Ship(ship) => {
                 let stream = ship.stream;
-                self.waiting.push_back(Order { ship, stream, told: None, bytes: 0 });
+                self.waiting.push_back(Order { ship, stream, at: 0, told: None, bytes: 0 });
                 Ok(())
             }
             Parcel::Basis(part) => {
@@ -412,7 +313,7 @@ impl Shipper {
     }
 }
 
-fn failed(error: &fulmar_tree::Error) -> Delivered {
+pub(crate) fn failed(error: &fulmar_tree::Error) -> Delivered {
     if error.is_gone() { Delivered::Changed } else { Delivered::Unreadable(error.errno()) }
 }
 

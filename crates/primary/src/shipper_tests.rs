@@ -28,7 +28,7 @@ impl Played {
         let tree = Tree::open(&place.path().join("source")).expect("a tree");
         let signatures = Signatures::new(place.path().join("signatures"), || 0);
         let (near, link) = pair();
-        let shipping = Shipping::start(tree, near.sender, CREDIT_BYTES, Some(signatures)).expect("a thread");
+        let shipping = Shipping::start(tree, (near.sender, CREDIT_BYTES), Some(signatures), None).expect("a thread");
         Self { place, shipping, link, handed: 0 }
     }
 
