@@ -105,6 +105,50 @@ fn what_has_not_changed_in_a_large_file_does_not_cross_the_wire() {
 }
 
 #[test]
+fn eight_replicas_get_what_one_would_get() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = Cluster::new(env!("CARGO_BIN_EXE_fulmar"));
+    let rsh = cluster.rsh("rsh");
+    let large = cluster.source().join("large");
+    let targets: Vec<_> =
+        (0..8).map(|number| OsString::from_iter([OsString::from("host:"), cluster.replica(number).into()])).collect();
+    // One replica on this host, which gets no patches.
+    let here = cluster.replica(8).into_os_string();
+    let targets: Vec<_> = targets.iter().chain([&here]).map(OsString::as_os_str).collect();
+    let content = noise(16, 20 * MIB);
+    fs::write(&large, &content).unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(cluster.source().join(name), &content[..MIB]).unwrap();
+    }
+    let equal = || {
+        let finished = cluster.sync_to(&targets, &["-vv", "--rsh", rsh.command().to_str().unwrap()]);
+        finished.expect(0);
+        (0..9).for_each(|number| oracle::assert_equal(cluster.source(), &cluster.replica(number)));
+        let lines = finished.stderr.lines().filter(|line| line.contains("preparing it for all"));
+        lines.filter(|line| line.contains("large")).count()
+    };
+    // Once for those elsewhere and once for that here; where somebody was slow, again.
+    let prepared = equal();
+    assert!((2..9).contains(&prepared), "prepared {prepared} times");
+    let file = fs::File::options().write(true).open(&large).unwrap();
+    for at in [1, 7_000_000, 19_000_000] {
+        file.write_all_at(&noise(at, 10_000), at).unwrap();
+    }
+    // Two of them have something else.
+    for number in [2, 5] {
+        let there = fs::File::options().write(true).open(cluster.replica(number).join("large")).unwrap();
+        there.write_all_at(b"somebody else's", 5_000_000).unwrap();
+    }
+    // In three ways.
+    let prepared = equal();
+    assert!((3..11).contains(&prepared), "prepared {prepared} times");
+    assert_eq!(oracle::quarantined(&cluster.replica(2)).len(), 1);
+    assert_eq!(oracle::quarantined(&cluster.replica(3)).len(), 0);
+}
+
+#[test]
 fn a_primary_that_forgot_what_it_shipped_asks() {
     if !need("rsync") {
         return;

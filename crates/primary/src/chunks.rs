@@ -1,6 +1,7 @@
 //! Large content, as a session sees it: files are handed to the shipper, a thread of its own, which sends them beside the
 //! batches, and come back as deliveries.
 
+use crate::preparations::Preparations;
 use crate::prepare::Content;
 use crate::shipper::Shipper;
 use crate::signatures::Signatures;
@@ -14,8 +15,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// Large files handed to the shipper at once.
-pub(crate) const SHIPPING_MAX: usize = 4;
+/// Large files handed to the shipper at once: about as many of the smallest as credit covers, so that no round trip is waited
+/// for. With the offers of all of them, and those of the one under way, fewer messages without credit than a replica has room for.
+pub(crate) const SHIPPING_MAX: usize = 12;
 /// Numbers of streams that belong to one file, because no attempt shares one with the attempt before.
 pub(crate) const STREAMS_EACH: u64 = 3;
 /// Credit that is used at most, in bytes, whatever a replica grants: it bounds the parcels that wait.
@@ -91,13 +93,19 @@ pub(crate) struct Shipping {
 
 impl Shipping {
     /// Starts a shipper on a thread of its own, for a replica that grants `credit` bytes. Without `signatures` there are no
-    /// patches.
-    pub(crate) fn start(tree: Tree, sender: Sender, credit: u32, signatures: Option<Signatures>) -> Result<Self> {
+    /// patches, without `preparations` everything is prepared for this replica alone.
+    pub(crate) fn start(
+        tree: Tree,
+        (sender, credit): (Sender, u32),
+        signatures: Option<Signatures>,
+        preparations: Option<Preparations>,
+    ) -> Result<Self> {
         let full = credit.min(CREDIT_BYTES_MAX);
         let (parcels, inbox) = sync_channel((full / CHUNK_COST_MIN) as usize + SHIPPING_MAX + BASIS_PARTS_MAX);
         let (deliveries_in, deliveries) = unbounded_channel();
         let parts = Arc::<AtomicUsize>::default();
-        let shipper = Shipper::new(tree, (inbox, Arc::clone(&parts)), sender, (signatures, full), deliveries_in);
+        let shared = (signatures, preparations);
+        let shipper = Shipper::new(tree, (inbox, Arc::clone(&parts)), sender, shared, full, deliveries_in);
         let body = move || shipper.run();
         std::thread::Builder::new().name("fulmar-ship".to_owned()).spawn(body).map_err(|_| Error::Gone)?;
         Ok(Self { parcels, parts, deliveries })

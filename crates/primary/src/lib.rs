@@ -3,7 +3,8 @@
 //! Reading order, which is the way of one change: `capture` (events settle and enter the queue; `settle` is its rule), `planner`
 //! (the owner of catalog and guard: which changes are next), `plan` (path now and catalog make a step), `prepare` (content
 //! is read once), `session` (one per replica: ships, takes answers, keeps the cursor), `chunks` and `shipper` (large content
-//! beside it, as a `patch` where `signatures` tell what was shipped before).
+//! beside it within `credit`, as a `patch` where `signatures` tell what was shipped before;
+//! `attempt` is the way of one file, which `preparations` share among replicas: `preparation`, `spool`).
 //! Beside the way: `rescan` (what events could not tell), `listing` (for a comparison), `guard` (a vanished source deletes
 //! nothing), `supervisor` (the watch on the source), `primary` (starts and ends it all), `status` and `waiting` (what people ask), `keeper` (a thread that owns).
 //! Apart from all of that: `audit` (both sides are read and compared, and nothing is changed); with it `verify` (the same beside a
@@ -12,10 +13,12 @@
 //! Owners: the queue has a thread, the catalog has a thread (the planner's), every session is a task with its own state.
 //! They talk by messages; nothing is shared under a lock.
 
+mod attempt;
 mod audit;
 mod capture;
 mod chunks;
 mod clock;
+mod credit;
 mod error;
 mod explain;
 mod guard;
@@ -25,6 +28,8 @@ mod patch;
 mod periodic;
 mod plan;
 mod planner;
+mod preparation;
+mod preparations;
 mod prepare;
 mod primary;
 mod rescan;
@@ -32,6 +37,7 @@ mod session;
 mod settle;
 mod shipper;
 mod signatures;
+mod spool;
 mod status;
 mod step;
 mod supervisor;

@@ -1,6 +1,5 @@
 //! A patch in the making, and what it is made against.
 
-use crate::signatures::SIGNATURE_BYTES_MAX;
 use fulmar_delta::{Instruction, Matched, Matcher, PatchWriter, Signature, Signer};
 use fulmar_model::Hash;
 use fulmar_wire::Basis;
@@ -16,7 +15,8 @@ pub(crate) struct Told {
 
 impl Told {
     /// Adds a part to what was heard before. Parts of one answer come in order; with another stream a new answer begins.
-    pub(crate) fn hear(before: Option<Self>, part: Basis) -> Self {
+    /// `room`: bytes its signature may have.
+    pub(crate) fn hear(before: Option<Self>, part: Basis, room: usize) -> Self {
         let Basis { stream, hash, signature, more } = part;
         let mut told = before.filter(|told| told.stream == stream && !told.whole).unwrap_or(Self {
             stream,
@@ -24,8 +24,8 @@ impl Told {
             signature: Vec::new(),
             whole: false,
         });
-        if told.signature.len() + signature.len() > SIGNATURE_BYTES_MAX {
-            // Of a file too large to be matched: as if there were nothing.
+        if told.signature.len() + signature.len() > room {
+            // Of a file too large to be matched, or one of many: as if there were nothing.
             told.hash = None;
         }
         match told.hash {
@@ -39,6 +39,11 @@ impl Told {
     /// Whether this is all that is said of the stream.
     pub(crate) fn answers(&self, stream: u64) -> bool {
         self.whole && self.stream == stream
+    }
+
+    /// What it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.signature.len()
     }
 
     /// A signature that makes no sense is none.

@@ -6,6 +6,7 @@ use crate::guard::{Guard, GuardState, LIMITS, Trip, decode_root, encode_root};
 use crate::keeper::{Keeper, background};
 use crate::periodic::{Auditor, Periodic, Verifier, Ways};
 use crate::planner::Planner;
+use crate::preparations::Preparations;
 use crate::rescan::{Rescan, Rescans};
 use crate::session::{Endpoint, Gate, Session, Target, Until};
 use crate::signatures::Signatures;
@@ -207,6 +208,8 @@ impl Primary {
         let barrier = Barrier { flushes, rescans: rescans.clone(), queue: queue.clone() };
         let hello = hello(&settings, &tree, queue_id)?;
         let signatures = Signatures::new(settings.state.join("signatures"), settings.clock);
+        let others = settings.endpoints.len() > 1 && would.is_none();
+        let preparations = others.then(|| Preparations::new(settings.state.clone())).transpose()?;
         let progress = watch::Sender::new(0);
         let (mut sessions, mut pulses) = (JoinSet::new(), Vec::new());
         let here = settings.endpoints.iter().filter(|endpoint| matches!(endpoint.target, Target::Here(_))).count();
@@ -224,6 +227,7 @@ impl Primary {
                 last: last_seen.clone(),
                 barrier: barrier.clone(),
                 signatures: signatures.clone(),
+                preparations: preparations.clone(),
                 restarts: restarts.subscribe(),
                 pulse,
                 progress: progress.clone(),

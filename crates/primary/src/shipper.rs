@@ -1,30 +1,33 @@
-//! Ships large content beside the batches: reads in chunks, sends in the bulk lane within the replica's credit, and
-//! ends with the hash of what was read. A version that changed while it was read is not passed off as final.
+//! Ships large content beside the batches, in the bulk lane and within the replica's credit: what goes when, against what, and
+//! what becomes of it. How one file is read and sent, `attempt` says.
 //!
 //! To another host goes a patch where there is something to start from: against the content that was shipped last, whose
 //! signature was kept, without a question; otherwise against what the replica says it has. Whatever does not work out ends
 //! with the whole content. A replica on this host gets the whole at once, as it costs both sides less.
 //!
+//! One file is read and sent while those before it are being acknowledged. What was sent whole cannot be refused; a patch
+//! can, when its end is long gone: its order then comes back, to the front, with what was told.
+//!
 //! Everything here ends with `Error::Gone` when the session is gone.
 
-use crate::chunks::{Delivered, Delivery, Parcel, STREAMS_EACH, Ship, UNUSED};
-use crate::patch::{Patch, Told};
-use crate::prepare::{Content, is_rotten};
+use crate::chunks::{Delivered, Delivery, Parcel, STREAMS_EACH, Ship};
+use crate::credit::Credit;
+use crate::patch::Told;
+use crate::preparations::Preparations;
 use crate::signatures::{SIGNATURE_BYTES_MAX, Signatures};
 use crate::{Error, Result};
-use fulmar_delta::{BlockLen, SUM_BYTES, Signature, Signer};
+use fulmar_delta::{BlockLen, SUM_BYTES, Signature};
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Hash, Kind, Stat};
-use fulmar_tree::{Clock, Reader, Tree, zeros};
-use fulmar_wire::{FromPrimary, Offer, chunk_cost};
+use fulmar_tree::Tree;
+use fulmar_wire::{Basis, FromPrimary, Offer, chunk_cost};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Bytes in one chunk: large enough to cost little, small enough for an urgent frame to pass soon.
-const CHUNK_BYTES: usize = 256 * 1024;
 /// From this size on a replica is asked what it has even where nobody knows of anything: it may have a beginning.
 const ASK_BYTES_MIN: u64 = 1 << 20;
 /// A file with more holes than this goes whole.
@@ -32,43 +35,62 @@ const HOLES_BYTES_MAX: u64 = 64 << 20;
 
 /// Owns the way to the bulk lane.
 pub(crate) struct Shipper {
-    tree: Tree,
+    pub(crate) tree: Tree,
     parcels: Receiver<Parcel>,
     /// Parts of signatures in `parcels`.
     parts: Arc<AtomicUsize>,
-    /// Files that were handed over while another was under way.
-    waiting: VecDeque<Ship>,
+    /// Files that were handed over while another was under way, and those whose patch was refused before them.
+    waiting: VecDeque<Order>,
+    /// Files that were sent and not acknowledged, in the order of their ends. Together with those that wait, and the one
+    /// under way, as many as were handed over.
+    sent: VecDeque<Sent>,
     sender: Sender,
-    signatures: Option<Signatures>,
-    /// Bytes the replica has room for; `full` when it has dealt with everything it was sent.
-    credit: u32,
-    full: u32,
-    /// What the replica says it has, as far as it was heard.
+    pub(crate) signatures: Option<Signatures>,
+    /// Where there are other replicas.
+    pub(crate) preparations: Option<Preparations>,
+    pub(crate) credit: Credit,
+    /// What the replica says it has, as far as it was heard and is not of a file that was sent.
     told: Option<Told>,
-    /// Bytes sent for the present file.
-    sent: u64,
     deliveries: UnboundedSender<Result<Delivery>>,
 }
 
 /// What content is sent against.
-enum Start {
+pub(crate) enum Start {
     /// Nothing.
     Whole,
     /// This content, which the replica has.
     Basis((Hash, Signature)),
 }
 
-/// How content goes.
-enum Form<'a> {
-    /// As it is; signed, where signatures are kept.
-    Whole(Option<Signer>),
-    /// As a patch, which is signed by the way.
-    Patch(Box<Patch<'a>>),
+/// A file to be shipped, and how far that has come.
+pub(crate) struct Order {
+    pub(crate) ship: Ship,
+    /// The stream of the next attempt, or of this.
+    pub(crate) stream: u64,
+    /// Everything before this was sent in it.
+    pub(crate) at: u64,
+    /// What the replica has, where it refused the attempt before.
+    told: Option<Told>,
+    /// Bytes of the frames it took.
+    bytes: u64,
+}
+
+/// A file that was sent to its end.
+struct Sent {
+    order: Order,
+    /// What comes of it when it is acknowledged.
+    delivered: Delivered,
+    /// All that was spent with its end. When that is back the replica has written, and synced, everything, and has said what
+    /// it has to say of it.
+    spent: u64,
 }
 
 /// How an attempt ended.
-enum Sent {
-    Delivered(Delivered),
+pub(crate) enum Attempt {
+    /// It was sent, and is acknowledged or refused.
+    Sent(Delivered),
+    /// It was given up.
+    Failed(Delivered),
     /// The replica has another basis, or a patch did not lead to the content: `told` says what it has.
     Refused,
 }
@@ -79,7 +101,8 @@ impl Shipper {
         tree: Tree,
         (parcels, parts): (Receiver<Parcel>, Arc<AtomicUsize>),
         sender: Sender,
-        (signatures, full): (Option<Signatures>, u32),
+        (signatures, preparations): (Option<Signatures>, Option<Preparations>),
+        full: u32,
         deliveries: UnboundedSender<Result<Delivery>>,
     ) -> Self {
         Self {
@@ -87,12 +110,12 @@ impl Shipper {
             parcels,
             parts,
             waiting: VecDeque::new(),
+            sent: VecDeque::new(),
             sender,
             signatures,
-            credit: full,
-            full,
+            preparations,
+            credit: Credit::new(full),
             told: None,
-            sent: 0,
             deliveries,
         }
     }
@@ -118,39 +141,74 @@ impl Shipper {
                 self.listen()?;
                 continue;
             };
-            self.sent = 0;
-            let (stream, result) = self.ship(&order)?;
-            let delivery = Delivery { path: order.path, stream, result, sent: self.sent };
-            self.deliveries.send(Ok(delivery)).map_err(|_| Error::Gone)?;
+            self.ship(order)?;
         }
     }
 
-    /// The stream that brought it, and what became of it.
-    fn ship(&mut self, order: &Ship) -> Result<(u64, Delivered)> {
-        let mut from = match self.tree.stat(&order.path) {
-            Ok(Some(stat)) if stat.kind == Kind::File => self.start(order, stat)?,
-            Ok(_) => return Ok((order.stream, Delivered::Changed)),
-            Err(error) => return Ok((order.stream, failed(&error))),
+    fn ship(&mut self, mut order: Order) -> Result<()> {
+        let from = match self.tree.stat(&order.ship.path) {
+            Ok(_) if order.stream > order.ship.stream => {
+                order.told.take().and_then(Told::signed).map_or(Start::Whole, Start::Basis)
+            }
+            Ok(Some(stat)) if stat.kind == Kind::File => self.start(&order.ship, stat)?,
+            Ok(_) => return self.deliver(order, Delivered::Changed),
+            Err(error) => return self.deliver(order, failed(&error)),
         };
-        // A patch pushed on trust, a patch against what the replica told, the whole.
-        for stream in order.stream..order.stream + STREAMS_EACH {
-            match self.send(order, stream, &from)? {
-                Sent::Delivered(delivered) => return Ok((stream, delivered)),
-                Sent::Refused => {
-                    tracing::debug!(path = %order.path, "the replica has another basis");
-                    self.abandon(stream)?;
-                    let first = stream == order.stream;
-                    from = self.told.take().and_then(Told::signed).filter(|_| first).map_or(Start::Whole, Start::Basis);
-                }
+        match self.attempt(&mut order, &from)? {
+            Attempt::Sent(delivered) => {
+                self.sent.push_back(Sent { order, delivered, spent: self.credit.spent() });
+                // Credit may have come back before.
+                self.settle()
+            }
+            Attempt::Failed(delivered) => {
+                self.abandon(order.stream)?;
+                self.deliver(order, delivered)
+            }
+            Attempt::Refused => {
+                order.told = self.told.take();
+                self.again(order)
             }
         }
-        Ok((order.stream, Delivered::Moving))
+    }
+
+    /// The next attempt: after a patch pushed on trust a patch against what the replica told, after that the whole.
+    fn again(&mut self, mut order: Order) -> Result<()> {
+        tracing::debug!(path = %order.ship.path, "the replica has another basis");
+        self.abandon(order.stream)?;
+        order.told = order.told.filter(|_| order.stream == order.ship.stream);
+        order.stream += 1;
+        if order.stream < order.ship.stream + STREAMS_EACH {
+            self.waiting.push_front(order);
+            return Ok(());
+        }
+        self.deliver(order, Delivered::Moving)
+    }
+
+    fn deliver(&self, order: Order, result: Delivered) -> Result<()> {
+        let delivery = Delivery { path: order.ship.path, stream: order.stream, result, sent: order.bytes };
+        self.deliveries.send(Ok(delivery)).map_err(|_| Error::Gone)
+    }
+
+    /// Delivers what has been acknowledged, and takes back what was refused.
+    fn settle(&mut self) -> Result<()> {
+        while let Some(Sent { order, delivered, .. }) = self.next_settled() {
+            match order.told {
+                None => self.deliver(order, delivered)?,
+                Some(_) => self.again(order)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn next_settled(&mut self) -> Option<Sent> {
+        let settled = self.sent.front().is_some_and(|sent| self.credit.is_back(sent.spent));
+        settled.then(|| self.sent.pop_front()).flatten()
     }
 
     /// What the content is to be sent against.
-    fn start(&mut self, order: &Ship, stat: Stat) -> Result<Start> {
+    fn start(&mut self, ship: &Ship, stat: Stat) -> Result<Start> {
         let Some(signatures) = &self.signatures else { return Ok(Start::Whole) };
-        let (size, before) = (stat.size, order.known.as_ref().and_then(|record| record.hash));
+        let (size, before) = (stat.size, ship.known.as_ref().and_then(|record| record.hash));
         let sums = size / BlockLen::for_file(size).bytes() * SUM_BYTES as u64;
         // A patch carries the zeros of a hole, a whole file skips them.
         if size.saturating_sub(stat.allocated) > HOLES_BYTES_MAX || sums > SIGNATURE_BYTES_MAX as u64 {
@@ -162,145 +220,30 @@ impl Shipper {
         if before.is_none() && size < ASK_BYTES_MIN {
             return Ok(Start::Whole);
         }
-        self.offer(order, order.stream, size, None)?;
-        while !self.is_answered(order.stream) {
+        self.offer(ship, ship.stream, size, None)?;
+        while !self.is_answered(ship.stream) {
             self.listen()?;
         }
         Ok(self.told.take().and_then(Told::signed).map_or(Start::Whole, Start::Basis))
     }
 
-    fn offer(&mut self, order: &Ship, stream: u64, size: u64, basis: Option<Hash>) -> Result<()> {
-        self.told = None;
-        let offer = Offer { stream, path: order.path.clone(), size, basis };
+    pub(crate) fn offer(&mut self, ship: &Ship, stream: u64, size: u64, basis: Option<Hash>) -> Result<()> {
+        let offer = Offer { stream, path: ship.path.clone(), size, basis };
         // In the bulk lane: before its chunks, and behind an `Abandon` of the stream before.
         Ok(self.sender.send_blocking(Lane::Bulk, FromPrimary::Offer(offer).encode()?)?)
     }
 
-    /// Reads the file once, and sends it.
-    fn send(&mut self, order: &Ship, stream: u64, from: &Start) -> Result<Sent> {
-        let began = Clock::coarse_now();
-        let Some((parent, name)) = order.path.split() else { return Ok(Sent::Delivered(Delivered::Changed)) };
-        let mut reader = match self.tree.dir(&parent).and_then(|dir| dir.open_file(&name)) {
-            Ok(reader) => reader,
-            Err(error) => return self.give_up(stream, failed(&error)),
-        };
-        let stat = *reader.stat();
-        let signer = Signer::new(BlockLen::for_file(stat.size));
-        let mut form = match from {
-            Start::Basis((hash, signature)) => {
-                self.offer(order, stream, stat.size, Some(*hash))?;
-                Form::Patch(Box::new(Patch::new(signature, signer)))
-            }
-            Start::Whole => Form::Whole(self.signatures.is_some().then_some(signer)),
-        };
-        match self.read(stream, &mut reader, &mut form) {
-            Ok(true) => {}
-            Ok(false) => return Ok(Sent::Refused),
-            Err(Error::Tree(error)) => return self.give_up(stream, failed(&error)),
-            Err(error) => return Err(error),
-        }
-        let (xattrs, (hash, after)) = match reader.xattrs().and_then(|xattrs| Ok((xattrs, reader.finish()?))) {
-            Ok(finished) => finished,
-            Err(error) => return self.give_up(stream, failed(&error)),
-        };
-        let still = stat.same_version(&after);
-        // A file that shrank was read to its new end only, so that its size and its content do not belong together.
-        if !still && (!order.torn || after.size < stat.size) {
-            return self.give_up(stream, Delivered::Moving);
-        }
-        if still && is_rotten(&stat, Some(hash), order.known.as_ref()) {
-            return self.give_up(stream, Delivered::Rotten);
-        }
-        let (end, signature) = match form {
-            Form::Whole(signer) => (stat.size, signer.map(Signer::finish)),
-            Form::Patch(mut patch) => {
-                let signature = patch.finish(hash);
-                self.drain(stream, &mut patch, 1)?;
-                (patch.sent, signature)
-            }
-        };
-        self.chunk(stream, end, &[])?;
-        // All credit back means that the replica has written, and synced, everything.
-        while self.credit < self.full {
-            self.listen()?;
-        }
-        if self.is_answered(stream) {
-            return Ok(Sent::Refused);
-        }
-        if let (Some(signatures), Some(signature), true) = (&self.signatures, signature, still) {
-            signatures.put(hash, &signature);
-        }
-        let content =
-            Box::new(Content { stat, xattrs, hash: Some(hash), segments: Vec::new(), target: Box::default(), began });
-        Ok(Sent::Delivered(if still { Delivered::Whole(content) } else { Delivered::Torn(content) }))
-    }
-
-    /// Sends what is read, as it is or as it comes out of the patch. False: the replica has no use for it.
-    fn read(&mut self, stream: u64, reader: &mut Reader, form: &mut Form<'_>) -> Result<bool> {
-        let (size, mut at) = (reader.stat().size, 0);
-        loop {
-            let chunk = reader.next_chunk(CHUNK_BYTES)?;
-            for bytes in zeros(chunk.as_ref().map_or(size, |chunk| chunk.offset).saturating_sub(at)) {
-                self.pass(stream, bytes, form)?;
-            }
-            let Some(chunk) = chunk else { return Ok(true) };
-            at = chunk.offset + chunk.bytes.len() as u64;
-            self.pass(stream, &chunk.bytes, form)?;
-            if matches!(form, Form::Whole(_)) {
-                self.chunk(stream, chunk.offset, &chunk.bytes)?;
-            }
-            self.poll()?;
-            if self.is_answered(stream) {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// Gives the next bytes of the file to whoever has to see all of them.
-    fn pass(&mut self, stream: u64, bytes: &[u8], form: &mut Form<'_>) -> Result<()> {
-        match form {
-            Form::Whole(None) => Ok(()),
-            Form::Whole(Some(signer)) => {
-                signer.update(bytes);
-                Ok(())
-            }
-            Form::Patch(patch) => {
-                patch.update(bytes);
-                self.drain(stream, patch, if patch.is_due() { 1 } else { CHUNK_BYTES })
-            }
-        }
-    }
-
-    /// Sends what a patch has come to, in chunks of at least `least` bytes.
-    fn drain(&mut self, stream: u64, patch: &mut Patch<'_>, least: usize) -> Result<()> {
-        let mut out = std::mem::take(&mut patch.out);
-        let mut rest = out.as_slice();
-        while rest.len() >= least {
-            let (bytes, behind) = rest.split_at(rest.len().min(CHUNK_BYTES));
-            self.chunk(stream, patch.sent, bytes)?;
-            patch.note_sent(bytes.len());
-            rest = behind;
-        }
-        let gone = out.len() - rest.len();
-        out.drain(..gone);
-        patch.out = out;
-        Ok(())
-    }
-
-    fn chunk(&mut self, stream: u64, offset: u64, bytes: &[u8]) -> Result<()> {
+    /// Sends it, once credit allows.
+    pub(crate) fn chunk(&mut self, order: &mut Order, offset: u64, bytes: &[u8]) -> Result<()> {
         let cost = chunk_cost(bytes.len());
-        while self.credit < cost {
+        while !self.credit.covers(cost) {
             self.listen()?;
         }
-        self.credit -= cost;
-        let frame = FromPrimary::encode_chunk(stream, offset, bytes)?;
-        self.sent += frame.as_bytes().len() as u64;
+        self.credit.spend(cost)?;
+        let frame = FromPrimary::encode_chunk(order.stream, offset, bytes)?;
+        order.bytes += frame.as_bytes().len() as u64;
+        order.at = offset.saturating_add(bytes.len() as u64);
         Ok(self.sender.send_blocking(Lane::Bulk, frame)?)
-    }
-
-    fn give_up(&self, stream: u64, delivered: Delivered) -> Result<Sent> {
-        self.abandon(stream)?;
-        Ok(Sent::Delivered(delivered))
     }
 
     fn abandon(&self, stream: u64) -> Result<()> {
@@ -308,18 +251,27 @@ impl Shipper {
         Ok(self.sender.send_blocking(Lane::Bulk, FromPrimary::Abandon { stream }.encode()?)?)
     }
 
-    fn is_answered(&self, stream: u64) -> bool {
+    pub(crate) fn is_answered(&self, stream: u64) -> bool {
         self.told.as_ref().is_some_and(|told| told.answers(stream))
     }
 
     /// Waits for the next parcel.
-    fn listen(&mut self) -> Result<()> {
+    pub(crate) fn listen(&mut self) -> Result<()> {
         let parcel = self.parcels.recv().map_err(|_| Error::Gone)?;
         self.take(parcel)
     }
 
+    /// Waits for the next parcel, but no longer than this.
+    pub(crate) fn listen_for(&mut self, patience: Duration) -> Result<()> {
+        match self.parcels.recv_timeout(patience) {
+            Ok(parcel) => self.take(parcel),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::Gone),
+        }
+    }
+
     /// Takes what has come without waiting: a refusal is to be heard before the file is read to its end.
-    fn poll(&mut self) -> Result<()> {
+    pub(crate) fn poll(&mut self) -> Result<()> {
         loop {
             match self.parcels.try_recv() {
                 Ok(parcel) => self.take(parcel)?,
@@ -331,20 +283,40 @@ impl Shipper {
 
     fn take(&mut self, parcel: Parcel) -> Result<()> {
         match parcel {
-            Parcel::Ship(order) => self.waiting.push_back(order),
+            Parcel::Ship(ship) => {
+                let stream = ship.stream;
+                self.waiting.push_back(Order { ship, stream, at: 0, told: None, bytes: 0 });
+                Ok(())
+            }
             Parcel::Basis(part) => {
                 self.parts.fetch_sub(1, Ordering::Relaxed);
-                self.told = Some(Told::hear(self.told.take(), part));
+                self.hear(part);
+                Ok(())
             }
             Parcel::Credit(bytes) => {
-                let credit = self.credit.checked_add(bytes).filter(|credit| *credit <= self.full);
-                self.credit = credit.ok_or(UNUSED)?;
+                self.credit.give_back(bytes)?;
+                self.settle()
             }
         }
-        Ok(())
+    }
+
+    /// What is said of a file that was sent belongs to that.
+    fn hear(&mut self, part: Basis) {
+        let stream = part.stream;
+        let orders = self.sent.iter().map(|sent| &sent.order).chain(&self.waiting);
+        let kept: usize = orders.filter_map(|order| order.told.as_ref()).map(Told::bytes).sum();
+        let told = Told::hear(self.told.take(), part, SIGNATURE_BYTES_MAX.saturating_sub(kept));
+        match self.sent.iter_mut().find(|sent| sent.order.stream == stream) {
+            Some(sent) if told.answers(stream) => sent.order.told = Some(told),
+            _ => self.told = Some(told),
+        }
     }
 }
 
-fn failed(error: &fulmar_tree::Error) -> Delivered {
+pub(crate) fn failed(error: &fulmar_tree::Error) -> Delivered {
     if error.is_gone() { Delivered::Changed } else { Delivered::Unreadable(error.errno()) }
 }
+
+#[cfg(test)]
+#[path = "shipper_tests.rs"]
+mod tests;

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 /// Read at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Answers that are remembered: a primary works at one large file at a time.
-const REMEMBERED: usize = 4;
+/// Answers that are remembered: more than a primary has files under way.
+const REMEMBERED: usize = 16;
 
 /// Something a patch can start from.
 pub(crate) struct Found {

@@ -15,7 +15,7 @@ use fulmar_link::{Lane, Sender};
 use fulmar_model::{Durability, Hash, HeldReason, Outcome, RelPath};
 use fulmar_tree::{Partials, Reader, Stage, Staged, StagedFile};
 use fulmar_wire::{BASIS_PART_BYTES_MAX, Basis, FromReplica, Offer, chunk_cost};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -27,6 +27,9 @@ const SYNC_BYTES_MIN: u64 = 4 << 20;
 
 /// Large files a primary may have begun and not ended.
 const STREAMS_MAX: usize = 16;
+
+/// Patches that had no basis, remembered until their next attempt. The oldest go, and begin anew after a broken connection.
+const REFUSED_MAX: usize = 16;
 
 /// Bytes of the hash behind a patch.
 const HASH_BYTES: usize = 32;
@@ -46,8 +49,8 @@ pub(crate) struct Writer {
     pub(crate) stage: Arc<Stage>,
     pub(crate) partials: Partials,
     pub(crate) bases: Bases,
-    /// Whose patch had no basis here.
-    pub(crate) refused: Option<RelPath>,
+    /// Streams whose patch had no basis here, and their paths; at most [`REFUSED_MAX`].
+    pub(crate) refused: VecDeque<(u64, RelPath)>,
     pub(crate) durability: Durability,
     pub(crate) pieces: Receiver<Piece>,
     pub(crate) stager: tokio::sync::mpsc::Sender<Order>,
@@ -87,7 +90,7 @@ impl Writer {
                 Piece::Bytes { stream, offset, bytes } => {
                     room_for(&files, stream)?;
                     let incoming = files.remove(&stream);
-                    let (length, incoming) = (bytes.len(), self.begun(incoming));
+                    let (length, incoming) = (bytes.len(), self.begun(stream, incoming));
                     if bytes.is_empty() {
                         let staged = self.finish(stream, incoming, offset)?;
                         if self.stager.blocking_send(Order::Finished { stream, staged }).is_err() {
@@ -123,8 +126,8 @@ impl Writer {
             None => {
                 let found = self.bases.look(&path, &self.partials);
                 self.tell(stream, found)?;
-                // The next stream is its next attempt. Were it another file's, a partial would have a name that is of no use.
-                self.refused = Some(path);
+                self.refused.truncate(REFUSED_MAX - 1);
+                self.refused.push_front((stream, path));
                 Ok(Incoming::Useless(Outcome::NeedContent))
             }
         }
@@ -149,12 +152,13 @@ impl Writer {
     }
 
     /// The first bytes decide where a file is staged: one that was offered may be long in coming.
-    fn begun(&mut self, incoming: Option<Incoming>) -> Incoming {
+    fn begun(&mut self, stream: u64, incoming: Option<Incoming>) -> Incoming {
         let file = match incoming {
-            None => match self.refused.take() {
-                Some(path) => self.partials.file(&path),
-                None => self.stage.file(),
-            },
+            None => {
+                // The next attempt has the next number. Were it another file's, a partial would have a name that is of no use.
+                let before = self.refused.iter().find(|(refused, _)| refused.checked_add(1) == Some(stream));
+                before.map_or_else(|| self.stage.file(), |(_, path)| self.partials.file(path))
+            }
             Some(Incoming::Asked(path)) => self.partials.file(&path),
             Some(begun) => return begun,
         };

@@ -151,7 +151,7 @@ impl Crew {
             stage: Arc::clone(&stage),
             partials,
             bases,
-            refused: None,
+            refused: std::collections::VecDeque::new(),
             durability: hello.durability,
             pieces: pieces_end,
             stager: orders.clone(),

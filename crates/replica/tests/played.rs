@@ -2,12 +2,12 @@
 
 use fulmar_link::{Lane, Link, pair};
 use fulmar_model::{
-    DeletePolicy, Durability, Entry, Id, LinkGroup, Node, Outcome, QueueId, Record, RelPath, ReplicaId, Stat, Term,
-    Timestamp, TreeId, XattrDigest, Xattrs,
+    DeletePolicy, Durability, Entry, Hash, Id, LinkGroup, Node, Outcome, QueueId, Record, RelPath, ReplicaId, Stat,
+    Term, Timestamp, TreeId, XattrDigest, Xattrs,
 };
 use fulmar_replica::{Options, serve};
 use fulmar_store::{Intent, ReplicaStore};
-use fulmar_wire::{Content, DOUBTS_MAX, FromPrimary, FromReplica, Hello, Operation};
+use fulmar_wire::{Content, DOUBTS_MAX, FromPrimary, FromReplica, Hello, Offer, Operation};
 use std::path::Path;
 use tokio::task::JoinHandle;
 
@@ -228,4 +228,37 @@ async fn no_more_is_doubted_at_once_than_was_agreed_on() {
     assert!(matches!(hear(&mut link).await, FromReplica::Failed { .. }));
     drop(link);
     replica.await.expect("it does not panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrived_of_several_files_whose_patches_were_refused_is_found_by_their_paths() {
+    let place = tempfile::tempdir().expect("a directory");
+    let root = place.path().join("replica");
+    let (mut link, replica) = visit(&root).await;
+    let offer = |stream, at, basis| FromPrimary::Offer(Offer { stream, path: path(at), size: 7, basis });
+    // Both patches have been sent when the first is refused.
+    for (stream, at) in [(1, "a"), (4, "b")] {
+        say(&mut link, offer(stream, at, Some(Hash([9; 32])))).await;
+        link.sender
+            .send(Lane::Urgent, FromPrimary::encode_chunk(stream, 0, b"a patch").expect("it fits"))
+            .await
+            .unwrap();
+    }
+    let (first, second) = (b"content of a", b"content of b");
+    for (stream, bytes) in [(2, first), (5, second)] {
+        link.sender.send(Lane::Urgent, FromPrimary::encode_chunk(stream, 0, bytes).expect("it fits")).await.unwrap();
+    }
+    let mut credit = 0;
+    while credit < 4 {
+        credit += usize::from(matches!(hear(&mut link).await, FromReplica::Credit { .. }));
+    }
+    drop(link);
+    replica.await.expect("it ends with its link");
+
+    let (mut link, _) = visit(&root).await;
+    for (stream, at, bytes) in [(1, "a", first), (2, "b", second)] {
+        say(&mut link, offer(stream, at, None)).await;
+        let FromReplica::Basis(basis) = hear(&mut link).await else { panic!("not an answer to an offer") };
+        assert_eq!(basis.hash, Some(fulmar_tree::hash_bytes(bytes)), "{at}");
+    }
 }

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::error::chain;
 use crate::keeper::Keeper;
 use crate::planner::Planner;
+use crate::preparations::Preparations;
 use crate::signatures::Signatures;
 use crate::status::{Pulse, ReplicaState};
 use crate::waiting::Barrier;
@@ -82,6 +83,8 @@ pub(crate) struct Session {
     pub(crate) last: watch::Receiver<Seq>,
     pub(crate) barrier: Barrier,
     pub(crate) signatures: Signatures,
+    /// Where there are other replicas.
+    pub(crate) preparations: Option<Preparations>,
     /// Changes when the source was gone and is back.
     pub(crate) restarts: watch::Receiver<u64>,
     pub(crate) pulse: watch::Sender<Pulse>,

@@ -15,6 +15,7 @@ use super::{Session, Until};
 use crate::chunks::{Arrived, Parcel, Shipping};
 use crate::plan::BULK_CHANGES;
 use crate::planner::Asked;
+use crate::preparations::Preparations;
 use crate::status::ReplicaState;
 use crate::step::{Action, Step};
 use crate::{Error, Result, Would};
@@ -103,7 +104,12 @@ impl<'a> Visit<'a> {
         }
         let (inbox, ear) = ear::open(receiver, sender.clone());
         let (position, noted) = resume(session, &welcome).await?;
-        let shipping = Shipping::start(tree.clone(), sender.clone(), welcome.credit, session.signatures())?;
+        let shipping = Shipping::start(
+            tree.clone(),
+            (sender.clone(), welcome.credit),
+            session.signatures(),
+            session.preparations.as_ref().map(Preparations::another),
+        )?;
         session.pulse.send_modify(|pulse| {
             pulse.replica = Some(welcome.replica);
             (pulse.error, pulse.hint) = (None, None);
