@@ -188,7 +188,12 @@ fn removals_that_the_guard_holds_survive_a_restart() {
     let follow = cluster.follow(&[]);
     until_guard(&cluster, "tripped");
     assert_eq!(files(&cluster.replica(0)), FILES);
-    cluster.run(["approve".as_ref(), cluster.source().as_os_str()]).expect(0);
+    // What the scan of the start finds only after an approval may be a wave of its own.
+    until(Duration::from_secs(60), "everything is approved, and gone", || {
+        cluster.run(["approve".as_ref(), cluster.source().as_os_str()]).expect(0);
+        let waited = cluster.wait("30s");
+        if waited.code == 0 { Ok(()) } else { Err(waited.to_string()) }
+    });
     cluster.assert_in_sync(1);
     follow.stop();
 }
