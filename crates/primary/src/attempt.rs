@@ -10,7 +10,7 @@
 use crate::chunks::Delivered;
 use crate::patch::Patch;
 use crate::preparation::{Flaw, Follow, Lead, Next, Prepared};
-use crate::preparations::{Against, Key, Role};
+use crate::preparations::{Against, Key, Preparations, Role};
 use crate::prepare::{Content, is_rotten};
 use crate::shipper::{Attempt, Order, Shipper, Start, failed};
 use crate::spool::Piece;
@@ -79,6 +79,18 @@ impl Shipper {
             Start::Whole => Against::Nothing { signed: self.signatures.is_some() },
             Start::Basis((hash, signature)) => Against::Basis(*hash, hash_bytes(&signature.to_bytes())),
         };
+        let attempt = self.share(order, reader, from, (&preparations, against));
+        preparations.leave()?;
+        attempt
+    }
+
+    fn share(
+        &mut self,
+        order: &mut Order,
+        reader: Reader,
+        from: (&Start, Timestamp),
+        (preparations, against): (&Preparations, Against),
+    ) -> Result<Attempt> {
         let key = Key { path: order.ship.path.clone(), stat: *reader.stat(), against };
         let mut role = preparations.join(&key)?;
         loop {

@@ -22,6 +22,7 @@ const PATIENT: Duration = Duration::from_secs(15);
 const IMPATIENT: Duration = Duration::ZERO;
 const DEADLINE: Duration = Duration::from_secs(30);
 const ROOM: u64 = 1 << 30;
+const REPLICAS: usize = 8;
 
 /// A source with a file called `large`, and what its shippers share.
 struct Source {
@@ -35,7 +36,7 @@ impl Source {
         for name in ["source", "state"] {
             fs::create_dir(place.path().join(name)).expect("a directory");
         }
-        let preparations = Preparations::for_test(place.path().join("state"), room, patience);
+        let preparations = Preparations::for_test(place.path().join("state"), REPLICAS, room, patience);
         let source = Self { place, preparations };
         fs::write(source.large(), content).expect("a file");
         source
@@ -247,6 +248,7 @@ async fn a_patch_is_made_once_for_eight_replicas() {
         patches.push(one.await.expect("it ends well"));
     }
     assert_eq!(source.preparations.begun().await, 1);
+    assert_eq!(source.preparations.kept().await, 0, "each has had it");
     assert!(patches.iter().all(|patch| *patch == patches[0]));
     assert!(patches[0].len() < MIB, "{} bytes", patches[0].len());
     assert!(patches[0].ends_with(&hash_bytes(&content).0));
@@ -273,7 +275,7 @@ async fn whole_content_is_hashed_once_and_sent_as_it_is() {
         assert_eq!(told.hash, Some(hash_bytes(&content)));
         chunks.push(replica.chunks);
     }
-    assert_eq!(source.preparations.begun().await, 1);
+    assert_eq!((source.preparations.begun().await, source.preparations.kept().await), (1, 1), "others may come");
     assert_eq!(chunks, [chunks[0]; 3]);
 }
 

@@ -1,7 +1,7 @@
 //! Large files that are being prepared, or were: each version once for all replicas that need it against the same basis.
 //!
 //! Shared by the shippers of one primary. The first that wants something leads, the others follow; what is finished stays for
-//! replicas that come later, the least recently used goes first. Bounds: [`KEPT_MAX`] of them, [`SPOOLED_BYTES_MAX`] of patches.
+//! replicas that come later, until each has had it, and the least recently used goes first. Bounds: [`KEPT_MAX`] of them, [`SPOOLED_BYTES_MAX`] of patches.
 
 use crate::Result;
 use crate::keeper::Keeper;
@@ -74,13 +74,13 @@ pub(crate) struct Preparations {
 }
 
 impl Preparations {
-    /// With spools in `folder`.
-    pub(crate) fn new(folder: PathBuf) -> Result<Self> {
-        Self::within(folder, SPOOLED_BYTES_MAX, PATIENCE)
+    /// For so many replicas, with spools in `folder`.
+    pub(crate) fn new(folder: PathBuf, replicas: usize) -> Result<Self> {
+        Self::within(folder, replicas, SPOOLED_BYTES_MAX, PATIENCE)
     }
 
-    fn within(folder: PathBuf, bytes_max: u64, patience: Duration) -> Result<Self> {
-        let kept = Kept { spools: Spools::new(folder, bytes_max), entries: Vec::new(), next: 0 };
+    fn within(folder: PathBuf, replicas: usize, bytes_max: u64, patience: Duration) -> Result<Self> {
+        let kept = Kept { spools: Spools::new(folder, bytes_max), entries: Vec::new(), next: 0, replicas };
         let kept = Keeper::start("fulmar-prepared", kept)?;
         Ok(Self { kept, shippers: Arc::new(AtomicU64::new(1)), shipper: 0, patience })
     }
@@ -100,6 +100,11 @@ impl Preparations {
         self.ask(key, Some(number))
     }
 
+    /// This shipper has done with something: what nobody needs any more goes.
+    pub(crate) fn leave(&self) -> Result<()> {
+        self.kept.ask_blocking(Kept::sweep)
+    }
+
     fn ask(&self, key: &Key, left: Option<u64>) -> Result<Role> {
         let (key, shipper) = (key.clone(), self.shipper);
         self.kept.ask_blocking(move |kept| kept.join(key, shipper, left))
@@ -112,6 +117,7 @@ struct Kept {
     /// The one used last is the last.
     entries: Vec<Entry>,
     next: u64,
+    replicas: usize,
 }
 
 struct Entry {
@@ -123,6 +129,11 @@ struct Entry {
 }
 
 impl Kept {
+    /// A replica that was reached twice may have had it twice, and another one comes too late.
+    fn sweep(&mut self) {
+        self.entries.retain(|entry| !entry.follow.is_over() || entry.had.len() < self.replicas);
+    }
+
     fn join(&mut self, key: Key, shipper: u64, left: Option<u64>) -> Role {
         if let Some(at) = self.entries.iter().position(|entry| entry.key.is(&key)) {
             let mut entry = self.entries.remove(at);
@@ -163,8 +174,13 @@ impl Kept {
 /// For tests: with other bounds, and a count.
 #[cfg(test)]
 impl Preparations {
-    pub(crate) fn for_test(folder: PathBuf, bytes_max: u64, patience: Duration) -> Self {
-        Self::within(folder, bytes_max, patience).expect("a thread")
+    pub(crate) fn for_test(folder: PathBuf, replicas: usize, bytes_max: u64, patience: Duration) -> Self {
+        Self::within(folder, replicas, bytes_max, patience).expect("a thread")
+    }
+
+    /// How many are kept.
+    pub(crate) async fn kept(&self) -> usize {
+        self.kept.ask(|kept| kept.entries.len()).await.expect("the owner lives")
     }
 
     /// How many were begun.
@@ -206,7 +222,7 @@ mod tests {
 
     fn kept() -> Kept {
         let spools = Spools::new(PathBuf::from("/nowhere"), 100);
-        Kept { spools, entries: Vec::new(), next: 0 }
+        Kept { spools, entries: Vec::new(), next: 0, replicas: KEPT_MAX }
     }
 
     #[track_caller]

@@ -208,8 +208,9 @@ impl Primary {
         let barrier = Barrier { flushes, rescans: rescans.clone(), queue: queue.clone() };
         let hello = hello(&settings, &tree, queue_id)?;
         let signatures = Signatures::new(settings.state.join("signatures"), settings.clock);
-        let others = settings.endpoints.len() > 1 && would.is_none();
-        let preparations = others.then(|| Preparations::new(settings.state.clone())).transpose()?;
+        let replicas = settings.endpoints.len();
+        let shared = replicas > 1 && would.is_none();
+        let preparations = shared.then(|| Preparations::new(settings.state.clone(), replicas)).transpose()?;
         let progress = watch::Sender::new(0);
         let (mut sessions, mut pulses) = (JoinSet::new(), Vec::new());
         let here = settings.endpoints.iter().filter(|endpoint| matches!(endpoint.target, Target::Here(_))).count();
