@@ -71,8 +71,9 @@ impl Shipper {
     }
 
     fn send(&mut self, order: &mut Order, reader: Reader, from: (&Start, Timestamp)) -> Result<Attempt> {
-        // What does not hold still is nobody else's.
-        let Some(preparations) = self.preparations.clone().filter(|_| !order.ship.torn) else {
+        // What does not hold still is nobody else's, nor what another version with the same times may follow.
+        let is_one = !order.ship.torn && self.tree.is_settled(reader.stat(), from.1);
+        let Some(preparations) = self.preparations.clone().filter(|_| is_one) else {
             return self.prepare(order, reader, from, None);
         };
         let against = match from.0 {

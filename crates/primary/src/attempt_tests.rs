@@ -32,7 +32,10 @@ struct Source {
 
 impl Source {
     fn new(content: &[u8], room: u64, patience: Duration) -> Self {
-        let place = tempfile::tempdir().expect("a directory");
+        Self::within(tempfile::tempdir().expect("a directory"), content, room, patience)
+    }
+
+    fn within(place: tempfile::TempDir, content: &[u8], room: u64, patience: Duration) -> Self {
         for name in ["source", "state"] {
             fs::create_dir(place.path().join(name)).expect("a directory");
         }
@@ -379,6 +382,28 @@ async fn a_version_is_for_those_alone_who_have_it_before_them() {
     let delivery = third.delivery().await;
     assert!(third.got(&delivery).0 == fs::read(source.large()).expect("the file"));
     assert_eq!(source.preparations.begun().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_in_the_tick_in_which_it_is_read_is_prepared_for_nobody_else() {
+    // A file system whose times have ticks: what is written in the same one has the same times.
+    let content = noise(11, MIB);
+    let place = tempfile::tempdir_in("/dev/shm").expect("a directory");
+    let source = Source::within(place, &content, ROOM, PATIENT);
+    let mut replica = source.replica();
+    let mut tries = 0;
+    loop {
+        let before = source.preparations.begun().await;
+        fs::write(source.large(), &content).expect("a file");
+        replica.ship(None);
+        assert!(matches!(replica.delivery().await.result, Delivered::Whole(_)));
+        if source.preparations.begun().await == before {
+            return;
+        }
+        // The tick had passed when it was read.
+        tries += 1;
+        assert!(tries < 500, "it was shared each time");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

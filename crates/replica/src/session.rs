@@ -219,12 +219,13 @@ impl Crew {
                 FromPrimary::Survey { subtree } => hand(&self.listings, Listing::Survey(subtree))?,
                 FromPrimary::Prints { page, prints } => hand(&self.listings, Listing::Prints { page, prints })?,
                 FromPrimary::Extras { after } => self.job(Job::Extras { after }, &answers).await?,
-                // Credit bounds what an honest primary has under way, the length of the channel what a liar can.
+                // Credit bounds the chunks an honest primary has under way, the length of the channel what a liar can.
                 FromPrimary::Chunk { stream, offset, bytes } => {
                     hand(&self.pieces, Piece::Bytes { stream, offset, bytes })?
                 }
-                FromPrimary::Offer(offer) => hand(&self.pieces, Piece::Offer(offer))?,
-                FromPrimary::Abandon { stream } => hand(&self.pieces, Piece::Abandon { stream })?,
+                // These take no credit, and there are many where many files move while they are read.
+                FromPrimary::Offer(offer) => wait_for(&self.pieces, Piece::Offer(offer), &answers).await?,
+                FromPrimary::Abandon { stream } => wait_for(&self.pieces, Piece::Abandon { stream }, &answers).await?,
                 FromPrimary::Ping => {
                     link.sender.send(Lane::Urgent, FromReplica::Pong.encode()?).await?;
                     true
@@ -254,14 +255,7 @@ impl Crew {
 
     /// Hands a job to the committer, as an order to the stager.
     async fn job(&self, job: Job, answers: &Sender) -> Result<bool> {
-        let jobs = self.jobs.clone();
-        let mut handed = tokio::task::spawn_blocking(move || jobs.send(job).is_ok());
-        loop {
-            match timeout(ALIVE, &mut handed).await {
-                Ok(handed) => return handed.map_err(|_| Error::Panicked),
-                Err(_) => answers.send(Lane::Urgent, FromReplica::Pong.encode()?).await?,
-            }
-        }
+        wait_for(&self.jobs, job, answers).await
     }
 
     /// Hands an order to the stager. While there is no room, the primary is told that somebody is alive here.
@@ -325,6 +319,23 @@ impl Life {
                 // Where there is no room, answers are on their way, and say as much.
                 answers.try_send(Lane::Urgent, FromReplica::Pong.encode()?)?;
             }
+        }
+    }
+}
+
+/// Puts something into a channel. While there is no room, the primary is told that somebody is alive here.
+async fn wait_for<T: Send + 'static>(channel: &SyncSender<T>, item: T, answers: &Sender) -> Result<bool> {
+    let item = match channel.try_send(item) {
+        Ok(()) => return Ok(true),
+        Err(TrySendError::Disconnected(_)) => return Ok(false),
+        Err(TrySendError::Full(item)) => item,
+    };
+    let channel = channel.clone();
+    let mut handed = tokio::task::spawn_blocking(move || channel.send(item).is_ok());
+    loop {
+        match timeout(ALIVE, &mut handed).await {
+            Ok(handed) => return handed.map_err(|_| Error::Panicked),
+            Err(_) => answers.send(Lane::Urgent, FromReplica::Pong.encode()?).await?,
         }
     }
 }

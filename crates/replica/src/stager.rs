@@ -71,12 +71,9 @@ impl Stager {
                     let prepared = some.into_iter().map(|operation| self.prepare(operation, &mut finished, &mut nests));
                     operations.extend(prepared);
                 }
-                Order::Finished { stream, mut staged } => {
+                Order::Finished { stream, staged } => {
                     if finished.len() >= FINISHED_MAX {
                         return Err(crate::Error::Protocol("too many large files that nothing uses"));
-                    }
-                    if let Ok((staged, _)) = &mut staged {
-                        staged.rest();
                     }
                     finished.insert(stream, staged);
                 }

@@ -61,7 +61,9 @@ impl Staged {
         self.stage.at(&self.name)
     }
 
-    /// Gives its handle back where many are held, and it can be had again. To be called when it is complete.
+    /// Gives its handle back where many are held, and it can be had again. To be called when it is complete, with its final
+    /// metadata. RACE: should writing its content fail and the kernel forget the inode before [`sync`](Self::sync), that is not
+    /// told there; [`crate::Tree::sync`] is told.
     pub fn rest(&mut self) {
         if self.fd.is_some() && is_crowded() && self.can_be_opened() {
             self.fd = None;
