@@ -22,6 +22,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 /// How often a replica says that it is alive while it is busy, or while something arrives: a batch may take many minutes to do
 /// so. Well below the silence after which a primary gives up.
 const ALIVE: Duration = Duration::from_secs(10);
+/// Silence after which the primary counts as gone, and the replica is free for another connection: a host that lost its power says
+/// no farewell. A primary that is there says something every minute.
+const SILENCE_END: Duration = Duration::from_secs(300);
 /// How long the primary is given to take the reason why it is left.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Operations that have arrived together are handed to the stager together, up to this many bytes of frames and one more:
@@ -309,10 +312,15 @@ impl Life {
 
     /// The next frame. Cancel-safe.
     async fn receive(&mut self, receiver: &mut Receiver, answers: &Sender) -> Result<Frame> {
+        let since = Instant::now();
         loop {
             tokio::select! {
                 frame = receiver.receive() => return Ok(frame?),
                 _ = self.tick.tick() => {}
+            }
+            if receiver.heard().max(since).elapsed() >= SILENCE_END {
+                tracing::info!(seconds = SILENCE_END.as_secs(), "no word from the primary: as if it had left");
+                return Err(fulmar_link::Error::Closed.into());
             }
             if receiver.heard() > self.told {
                 self.told = receiver.heard();

@@ -3,12 +3,14 @@
 //!
 //! Life is that bytes arrive from it. One that reads and has nothing to answer says so every few seconds, and while nothing is
 //! under way it is asked. So a slow link is waited for as long as anything moves on it, and one that reads and says nothing is not.
+//! A replica that speaks all the time is asked now and then all the same: it ends when it hears of nobody.
 
 use crate::{Error, Result};
 use fulmar_link::{Lane, Receiver, Sender};
 use fulmar_wire::{FromPrimary, FromReplica};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Answers read ahead: more than the windows of a session can cause.
@@ -16,6 +18,8 @@ const INBOX: usize = 2048;
 /// Silence after which the replica is asked whether it is there, and after which it is given up.
 const SILENCE_ASK: Duration = Duration::from_secs(20);
 const SILENCE_END: Duration = Duration::from_secs(90);
+/// The longest that a replica which speaks is not asked.
+const GREET: Duration = Duration::from_secs(60);
 /// How long a session may take to get to the end of a link that has ended.
 const END: Duration = Duration::from_secs(20);
 
@@ -48,12 +52,18 @@ impl Ear {
 }
 
 async fn listen(receiver: &mut Receiver, sender: &Sender, answers: &Answers) -> Error {
+    let mut greeted = Instant::now();
     let error = loop {
         let frame = match hear(receiver, sender).await {
             Ok(Some(frame)) => frame,
             Ok(None) => return Error::ReplicaFailed { text: format!("no word for {} seconds", SILENCE_END.as_secs()) },
             Err(error) => break error.into(),
         };
+        if greeted.elapsed() >= GREET {
+            greeted = Instant::now();
+            // An error is met by whoever sends, or hears, next.
+            let _ = ask(sender);
+        }
         match FromReplica::decode(frame.body()) {
             // It has served its purpose.
             Ok(FromReplica::Pong) => {}
@@ -77,18 +87,23 @@ async fn hear(receiver: &mut Receiver, sender: &Sender) -> fulmar_link::Result<O
     if let Some(frame) = receiver.hear(SILENCE_ASK).await? {
         return Ok(Some(frame));
     }
-    // Where there is no room, enough is under way to be answered, or nobody reads.
-    if let Ok(ping) = FromPrimary::Ping.encode() {
-        sender.try_send(Lane::Urgent, ping)?;
-    }
+    ask(sender)?;
     receiver.hear(SILENCE_END - SILENCE_ASK).await
+}
+
+/// Where there is no room, enough is under way to be answered, or nobody reads.
+fn ask(sender: &Sender) -> fulmar_link::Result<()> {
+    match FromPrimary::Ping.encode() {
+        Ok(ping) => sender.try_send(Lane::Urgent, ping).map(drop),
+        Err(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use fulmar_link::pair;
-    use tokio::time::{Instant, interval};
+    use tokio::time::interval;
 
     fn ping() -> fulmar_wire::Frame {
         FromPrimary::Ping.encode().expect("a short frame")
@@ -107,6 +122,26 @@ mod tests {
         let ended = tokio::time::timeout(2 * SILENCE_END, ear.beside(fill)).await.expect("it is given up");
         assert!(matches!(ended, Err(Error::ReplicaFailed { text }) if text == "no word for 90 seconds"));
         assert_eq!(began.elapsed().as_secs(), SILENCE_END.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_that_speaks_all_the_time_is_asked_all_the_same() {
+        let (here, mut there) = pair();
+        let (_inbox, _ear) = open(here.receiver, here.sender);
+        let (mut pace, mut asked) = (interval(Duration::from_secs(5)), 0);
+        for _ in 0..100 {
+            tokio::select! {
+                _ = pace.tick() => {
+                    let pong = FromReplica::Pong.encode().expect("a short frame");
+                    there.sender.send(Lane::Urgent, pong).await.expect("room");
+                }
+                frame = there.receiver.receive() => {
+                    frame.expect("a ping");
+                    asked += 1;
+                }
+            }
+        }
+        assert!((5..20).contains(&asked), "{asked} times in 500 s");
     }
 
     #[tokio::test(start_paused = true)]
