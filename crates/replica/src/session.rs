@@ -221,12 +221,12 @@ impl Crew {
                 FromPrimary::Listed => hand(&self.listings, Listing::End)?,
                 FromPrimary::Survey { subtree } => hand(&self.listings, Listing::Survey(subtree))?,
                 FromPrimary::Prints { page, prints } => hand(&self.listings, Listing::Prints { page, prints })?,
-                FromPrimary::Extras { after } => self.job(Job::Extras { after }, &answers).await?,
-                // Credit bounds the chunks an honest primary has under way, the length of the channel what a liar can.
+                FromPrimary::Extras { after } => wait_for(&self.jobs, Job::Extras { after }, &answers).await?,
+                // Credit bounds the chunks an honest primary has under way. Offers, and what takes them back, cost none, and are
+                // many where many files move while they are read; so a chunk may find no room, either. Who waits is the session.
                 FromPrimary::Chunk { stream, offset, bytes } => {
-                    hand(&self.pieces, Piece::Bytes { stream, offset, bytes })?
+                    wait_for(&self.pieces, Piece::Bytes { stream, offset, bytes }, &answers).await?
                 }
-                // These take no credit, and there are many where many files move while they are read.
                 FromPrimary::Offer(offer) => wait_for(&self.pieces, Piece::Offer(offer), &answers).await?,
                 FromPrimary::Abandon { stream } => wait_for(&self.pieces, Piece::Abandon { stream }, &answers).await?,
                 FromPrimary::Ping => {
@@ -236,7 +236,7 @@ impl Crew {
                 FromPrimary::Doubt { paths } if paths.len() > DOUBTS_MAX => {
                     return Err(Error::Protocol("a doubt of too much"));
                 }
-                FromPrimary::Doubt { paths } => self.job(Job::Doubt(paths), &answers).await?,
+                FromPrimary::Doubt { paths } => wait_for(&self.jobs, Job::Doubt(paths), &answers).await?,
                 FromPrimary::Hello(_) => return Err(Error::Protocol("a second hello")),
                 FromPrimary::Audit(_) => return Err(Error::Protocol("a question of an audit")),
             };
@@ -254,11 +254,6 @@ impl Crew {
             true => Ok(()),
             false => Err(Error::Panicked),
         }
-    }
-
-    /// Hands a job to the committer, as an order to the stager.
-    async fn job(&self, job: Job, answers: &Sender) -> Result<bool> {
-        wait_for(&self.jobs, job, answers).await
     }
 
     /// Hands an order to the stager. While there is no room, the primary is told that somebody is alive here.

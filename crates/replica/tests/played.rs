@@ -9,6 +9,8 @@ use fulmar_replica::{Options, serve};
 use fulmar_store::{Intent, ReplicaStore};
 use fulmar_wire::{Content, DOUBTS_MAX, FromPrimary, FromReplica, Hello, Offer, Operation};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinHandle;
 
 const OPTIONS: Options =
@@ -261,4 +263,41 @@ async fn what_arrived_of_several_files_whose_patches_were_refused_is_found_by_th
         let FromReplica::Basis(basis) = hear(&mut link).await else { panic!("not an answer to an offer") };
         assert_eq!(basis.hash, Some(fulmar_tree::hash_bytes(bytes)), "{at}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_costs_no_credit_is_waited_for_and_so_is_a_chunk_behind_it() {
+    // More than there is room for, while answers are not read and nothing gets on.
+    const OFFERS: u64 = 1000;
+    const ROOM: usize = 1040;
+    let place = tempfile::tempdir().expect("a directory");
+    let (mut link, _) = visit(&place.path().join("replica")).await;
+    let (sender, sent) = (link.sender.clone(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&sent);
+    let sending = tokio::spawn(async move {
+        let offers = (0..OFFERS).flat_map(|stream| {
+            let offer = FromPrimary::Offer(Offer { stream, path: path("large"), size: 7, basis: None });
+            [offer, FromPrimary::Abandon { stream }]
+        });
+        for message in offers {
+            sender.send(Lane::Bulk, message.encode().expect("it fits a frame")).await.expect("the replica listens");
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        let chunk = FromPrimary::encode_chunk(OFFERS, 0, b"content").expect("it fits a frame");
+        sender.send(Lane::Bulk, chunk).await.expect("the replica listens");
+    });
+    while sent.load(Ordering::Relaxed) < ROOM && !sending.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    let mut answers = 0;
+    loop {
+        match hear(&mut link).await {
+            FromReplica::Basis(_) => answers += 1,
+            FromReplica::Credit { .. } => break,
+            FromReplica::Pong => {}
+            other => panic!("not an answer to an offer: {other:?}"),
+        }
+    }
+    assert_eq!(answers, OFFERS);
+    sending.await.expect("everything was sent");
 }
