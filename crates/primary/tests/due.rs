@@ -1,11 +1,13 @@
 //! What is due again goes while a comparison is under way: the replica is played here, at the far end of a link in memory.
 
+mod played;
+
 use fulmar_link::{Lane, Link};
-use fulmar_model::{DeletePolicy, Durability, Filter, Id, Outcome, Profile, QueueId, RelPath, ReplicaId, TreeId};
-use fulmar_primary::{Endpoint, Mode, Periodic, Primary, Settings, Target};
+use fulmar_model::{Id, Outcome, RelPath, ReplicaId};
+use fulmar_primary::{Primary, Settings};
 use fulmar_wire::{FromPrimary, FromReplica, Operation, Page, Want, Welcome};
+use played::settings;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -128,27 +130,7 @@ async fn what_is_due_again_goes_while_a_comparison_lists() {
     std::fs::create_dir(directory.path().join("state")).expect("a directory");
     let (done, mut is_done) = unbounded_channel();
     let serve = move |link| drop(tokio::spawn(play(link, done.clone())));
-    let settings = Settings {
-        source: directory.path().join("source"),
-        state: directory.path().join("state"),
-        mode: Mode::Sync,
-        endpoints: vec![Endpoint { name: "played".to_owned(), target: Target::Here(Arc::new(serve)) }],
-        profile: Profile::Plain,
-        patterns: Vec::new(),
-        filter: Filter::default(),
-        adopt: false,
-        durability: Durability::Batch,
-        delete: DeletePolicy::Quarantine,
-        approve_removals: false,
-        tree: TreeId(Id([1; 16])),
-        fresh_queue: QueueId(Id([2; 16])),
-        boot: Id([3; 16]),
-        privileged: false,
-        clock: now_ms,
-        settle: (Duration::ZERO, Duration::from_secs(5)),
-        periodic: Periodic { quick: None, deep: None, slice: Periodic::SLICE, rate: Periodic::RATE, random: 0 },
-        advice: |_, _| None,
-    };
+    let settings = Settings { clock: now_ms, ..settings(directory.path(), serve) };
     let (_primary, _sessions) = Primary::start(settings, None).await.expect("it starts");
     let heard = tokio::time::timeout(PATIENCE, is_done.recv()).await;
     assert!(matches!(heard, Ok(Some(()))), "it waits for the end of the listing: {heard:?}");

@@ -1,12 +1,14 @@
 //! A replica that breaks the rules, or away in the worst moment, costs its own session and nothing else: it is played here,
 //! at the far end of a link in memory.
 
+mod played;
+
 use fulmar_link::{Lane, Link};
-use fulmar_model::{DeletePolicy, Durability, Filter, Id, Profile, QueueId, ReplicaId, TreeId};
-use fulmar_primary::{Endpoint, Error, Mode, Periodic, Primary, Settings, Target};
+use fulmar_model::{Id, ReplicaId};
+use fulmar_primary::{Error, Primary};
 use fulmar_wire::{FromPrimary, FromReplica, Want, Welcome};
+use played::settings;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What the real replica grants.
@@ -29,28 +31,7 @@ fn source() -> tempfile::TempDir {
 /// How a sync with the replica that `play` plays ends.
 async fn sync_with(play: fn(Link) -> Played) -> Option<Error> {
     let directory = source();
-    let serve = move |link| drop(tokio::spawn(play(link)));
-    let settings = Settings {
-        source: directory.path().join("source"),
-        state: directory.path().join("state"),
-        mode: Mode::Sync,
-        endpoints: vec![Endpoint { name: "played".to_owned(), target: Target::Here(Arc::new(serve)) }],
-        profile: Profile::Plain,
-        patterns: Vec::new(),
-        filter: Filter::default(),
-        adopt: false,
-        durability: Durability::Batch,
-        delete: DeletePolicy::Quarantine,
-        approve_removals: false,
-        tree: TreeId(Id([1; 16])),
-        fresh_queue: QueueId(Id([2; 16])),
-        boot: Id([3; 16]),
-        privileged: false,
-        clock: || 0,
-        settle: (Duration::ZERO, Duration::from_secs(5)),
-        periodic: Periodic { quick: None, deep: None, slice: Periodic::SLICE, rate: Periodic::RATE, random: 0 },
-        advice: |_, _| None,
-    };
+    let settings = settings(directory.path(), move |link| drop(tokio::spawn(play(link))));
     let (_primary, mut sessions) = Primary::start(settings, None).await.expect("it starts");
     let ended = tokio::time::timeout(Duration::from_secs(20), sessions.next()).await;
     ended.expect("the session ends").expect("there is a session").error

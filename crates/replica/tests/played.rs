@@ -1,20 +1,17 @@
 //! A replica at work for a primary that is played here, at the near end of a link in memory.
 
+mod hello;
+
 use fulmar_link::{Lane, Link, pair};
-use fulmar_model::{
-    DeletePolicy, Durability, Entry, Hash, Id, LinkGroup, Node, Outcome, QueueId, Record, RelPath, ReplicaId, Stat,
-    Term, Timestamp, TreeId, XattrDigest, Xattrs,
-};
-use fulmar_replica::{Options, serve};
+use fulmar_model::{Entry, Hash, LinkGroup, Node, Outcome, Record, RelPath, Stat, Timestamp, XattrDigest, Xattrs};
+use fulmar_replica::serve;
 use fulmar_store::{Intent, ReplicaStore};
-use fulmar_wire::{Content, DOUBTS_MAX, FromPrimary, FromReplica, Hello, Offer, Operation};
+use fulmar_wire::{Content, DOUBTS_MAX, FromPrimary, FromReplica, Offer, Operation};
+use hello::{OPTIONS, hello};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinHandle;
-
-const OPTIONS: Options =
-    Options { fresh: ReplicaId(Id([7; 16])), boot: Id([8; 16]), clock: || 0, privileged: false, host: Vec::new };
 
 /// Says hello to a replica at `root`.
 async fn visit(root: &Path) -> (Link, JoinHandle<()>) {
@@ -24,19 +21,7 @@ async fn visit(root: &Path) -> (Link, JoinHandle<()>) {
         // The end of the link is how a visit ends.
         let _ = serve(root, far, OPTIONS).await;
     });
-    let hello = Hello {
-        tree: TreeId(Id([1; 16])),
-        term: Term(1),
-        queue: QueueId(Id([2; 16])),
-        boot: Id([3; 16]),
-        ancestors: Vec::new(),
-        source: Box::from(&b"/source"[..]),
-        adopt: false,
-        dry_run: false,
-        durability: Durability::Batch,
-        delete: DeletePolicy::Quarantine,
-    };
-    say(&mut near, FromPrimary::Hello(hello)).await;
+    say(&mut near, FromPrimary::Hello(hello())).await;
     assert!(matches!(hear(&mut near).await, FromReplica::Welcome(_)));
     (near, replica)
 }

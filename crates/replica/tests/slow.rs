@@ -1,15 +1,14 @@
 //! A replica at the far end of a link on which bytes take their time.
 
+mod hello;
+
 use fulmar_link::over;
-use fulmar_model::{DeletePolicy, Durability, Id, QueueId, ReplicaId, Term, TreeId};
-use fulmar_replica::{Options, serve};
-use fulmar_wire::{FromPrimary, FromReplica, Hello, PREFACE_BYTES, Preface};
+use fulmar_replica::serve;
+use fulmar_wire::{FromPrimary, FromReplica, PREFACE_BYTES, Preface};
+use hello::{OPTIONS, hello};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{Instant, interval, timeout};
-
-const OPTIONS: Options =
-    Options { fresh: ReplicaId(Id([7; 16])), boot: Id([8; 16]), clock: || 0, privileged: false, host: Vec::new };
 
 /// Well within the silence after which a primary gives up.
 const SOON: Duration = Duration::from_secs(25);
@@ -35,19 +34,7 @@ async fn a_replica_says_that_it_lives_while_a_frame_arrives_and_ends_when_nothin
     // Without the bit of compression.
     near.write_all(&Preface { features: 0, ..Preface::OURS }.encode()).await.expect("room");
     near.read_exact(&mut [0; PREFACE_BYTES]).await.expect("a preface");
-    let hello = Hello {
-        tree: TreeId(Id([1; 16])),
-        term: Term(1),
-        queue: QueueId(Id([2; 16])),
-        boot: Id([3; 16]),
-        ancestors: Vec::new(),
-        source: Box::from(&b"/source"[..]),
-        adopt: false,
-        dry_run: false,
-        durability: Durability::Batch,
-        delete: DeletePolicy::Quarantine,
-    };
-    near.write_all(FromPrimary::Hello(hello).encode().expect("a frame").as_bytes()).await.expect("room");
+    near.write_all(FromPrimary::Hello(hello()).encode().expect("a frame").as_bytes()).await.expect("room");
     assert!(matches!(hear(&mut near).await, FromReplica::Welcome(_)));
 
     // A byte now and then, of a frame that does not get complete.
