@@ -16,7 +16,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Large files handed to the shipper at once: about as many of the smallest as credit covers, so that no round trip is waited
-/// for. With the offers of all of them, and those of the one under way, fewer messages without credit than a replica has room for.
+/// for. Their offers cost no credit; a replica without room for more of them reads no further until it has some.
 pub(crate) const SHIPPING_MAX: usize = 12;
 /// Numbers of streams that belong to one file, because no attempt shares one with the attempt before.
 pub(crate) const STREAMS_EACH: u64 = 3;
