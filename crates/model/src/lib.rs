@@ -1,5 +1,5 @@
 //! The vocabulary of Fulmar, in reading order: where (`path`), what (`kind`, `stat`, `entry`), what it contains (`hash`,
-//! `xattr`), what is remembered of it (`record`), that it may differ (`change`), what could not be done (`outcome`),
+//! `xattr`), what is remembered of it (`record`, `seal`), that it may differ (`change`), what could not be done (`outcome`),
 //! who (`id`), what the user decided (`filter`, `policy`), how often something is done (`cadence`), and what an audit sees and
 //! finds (`tally`, `sighting`, `difference`, `blame`, `mailbox`).
 //!
@@ -20,6 +20,7 @@ mod outcome;
 mod path;
 mod policy;
 mod record;
+mod seal;
 mod sighting;
 mod stat;
 mod tally;
@@ -43,6 +44,7 @@ pub use path::{
 };
 pub use policy::{DeletePolicy, Depth, Durability, PolicyError, Profile};
 pub use record::{Recall, Record, Recorded, Standing};
+pub use seal::{Seal, Sealer};
 pub use sighting::{Below, Found, Look, Sighting, Unread};
 pub use stat::Stat;
 pub use tally::Tally;

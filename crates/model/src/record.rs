@@ -1,6 +1,6 @@
 //! What the catalog remembers of one path.
 
-use crate::{Hash, Kind, LinkGroup, Name, RelPath, Stat, XattrDigest};
+use crate::{Hash, Kind, LinkGroup, Name, RelPath, Seal, Stat, XattrDigest};
 
 /// One row of a catalog: on the primary what was last seen, on a replica what was last applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,9 @@ pub trait Recall: Send {
     /// Puts what is recorded of these names in a directory into `told`, which has a place for each, empty at first. They come in
     /// increasing order.
     fn within(&self, directory: &RelPath, names: &[&Name], told: &mut [Option<Record>]);
+
+    /// What all that is recorded in a directory comes to.
+    fn seal(&self, directory: &RelPath) -> Option<Seal>;
 }
 
 /// How what is at a path stands to what is recorded of it. The numbers are sent; they never change meaning.

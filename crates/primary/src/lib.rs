@@ -6,7 +6,8 @@
 //! beside it within `credit`, as a `patch` where `signatures` tell what was shipped before;
 //! `attempt` is the way of one file, which `preparations` share among replicas: `preparation`, `spool`).
 //! Beside the way: `rescan` (what events could not tell), `listing` (for a comparison), `guard` (a vanished source deletes
-//! nothing), `supervisor` (the watch on the source), `primary` (starts and ends it all), `status` and `waiting` (what people ask), `keeper` (a thread that owns).
+//! nothing), `supervisor` (the watch on the source), `primary` (starts and ends it all), `status` and `waiting` (what people ask), `keeper` (a thread that owns), `housekeeping` (what
+//! can wait until there is time).
 //! Apart from all of that: `audit` (both sides are read and compared, and nothing is changed); with it `verify` (the same beside a
 //! primary that runs, which may repair) and `periodic` (that again and again).
 //!
@@ -22,6 +23,7 @@ mod credit;
 mod error;
 mod explain;
 mod guard;
+mod housekeeping;
 mod keeper;
 mod listing;
 mod patch;

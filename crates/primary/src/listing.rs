@@ -5,7 +5,9 @@
 use crate::{Error, Result};
 use fulmar_model::{Entry, Filter, Kind, Name, Record, RelPath, Stat};
 use fulmar_store::CatalogReader;
-use fulmar_tree::{DIRECTORIES_MAX, Dir, Fingerprint, Listing, Part, Printed, Step, Tree, Walk, digest, list_part};
+use fulmar_tree::{
+    DIRECTORIES_MAX, Dir, Fingerprint, Listing, Part, Printed, Step, Tree, Walk, digest, list_part, print_of, unbroken,
+};
 use fulmar_wire::{FRAME_BYTES_MAX, PAGE_ENTRIES_MAX};
 use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc::Sender;
@@ -143,13 +145,23 @@ impl Lister {
     }
 
     fn print(&self, listing: Listing) -> Result<Printed> {
-        let Listing { path, part, entries, .. } = listing;
-        let (mut fingerprint, mut rows, mut dir) = (Fingerprint::default(), self.catalog.rows(&path), None);
+        let Listing { path, part, mut entries, .. } = listing;
+        entries.retain(|(name, stat)| !self.leaves_out(&path, name, stat));
+        let leaves = entries.iter().filter(|(_, stat)| stat.kind != Kind::Directory);
+        // A seal speaks of owners, too.
+        let sealed = if self.owners {
+            unbroken(&self.catalog, &path, part, leaves.map(|(name, stat)| (name, stat)))
+        } else {
+            None
+        };
+        let (mut leaves, mut directories) = (Fingerprint::default(), Fingerprint::default());
+        let (mut rows, mut dir) = (self.catalog.rows(&path), None);
         for (name, stat) in entries {
-            if self.leaves_out(&path, &name, &stat) {
-                continue;
-            }
-            let record = rows.record(&name)?;
+            let record = match (sealed, stat.kind) {
+                (Some(_), Kind::Directory) => self.catalog.get(&path.join(&name))?,
+                (Some(_), _) => continue,
+                (None, _) => rows.record(&name)?,
+            };
             let known = record.as_ref().filter(|record| record.proves(&stat));
             let entry = match (known, stat.kind) {
                 // Nothing that is not in the record or in the stat data.
@@ -164,12 +176,14 @@ impl Lister {
                     dir.as_ref().and_then(|dir| describe(dir, &name, &stat, record.as_ref()))
                 }
             };
+            let print = if stat.kind == Kind::Directory { &mut directories } else { &mut leaves };
             match entry {
-                Some(entry) => fingerprint.add(&name, &entry, self.owners),
-                None => fingerprint.add_unknown(),
+                Some(entry) => print.add(&name, &entry, self.owners),
+                None => print.add_unknown(),
             }
         }
-        Ok(Printed { directory: path, part, fingerprint: fingerprint.finish() })
+        let leaves = sealed.map_or_else(|| leaves.finish(), |seal| Some(seal.leaves));
+        Ok(Printed { directory: path, part, fingerprint: print_of(leaves, directories) })
     }
 
     fn leaves_out(&self, directory: &RelPath, name: &Name, stat: &Stat) -> bool {

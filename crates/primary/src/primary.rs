@@ -3,6 +3,7 @@
 use crate::audit::{AuditSettings, Insight};
 use crate::clock::Clock;
 use crate::guard::{Guard, GuardState, LIMITS, Trip, decode_root, encode_root};
+use crate::housekeeping::{keep_house, seal_at_end};
 use crate::keeper::{Keeper, background};
 use crate::periodic::{Auditor, Periodic, Verifier, Ways};
 use crate::planner::Planner;
@@ -266,6 +267,7 @@ impl Primary {
             };
             let auditor = Auditor { settings: audit_settings(&settings), insight: insight.clone() };
             tokio::spawn(Verifier::run(settings.periodic.clone(), auditor, ways));
+            tokio::spawn(keep_house(planner.clone(), end.clone()));
         }
         let parts = Parts {
             audit: audit_settings(&settings),
@@ -311,9 +313,10 @@ impl Primary {
         self.0.end.cancel();
     }
 
-    /// Leaves the state in order at the end of the process: no log that grew large beside its database. Without it nothing is
-    /// lost.
+    /// Leaves the state in order at the end of the process: directories sealed, no log that grew large beside its database.
+    /// Without it nothing is lost.
     pub async fn close(&self) -> Result<()> {
+        seal_at_end(&self.0.planner).await?;
         Ok(self.0.planner.ask(|planner| planner.catalog.close_log()).await??)
     }
 

@@ -10,9 +10,9 @@ use crate::capture::advance;
 use crate::keeper::Keeper;
 use crate::planner::Planner;
 use crate::{Error, Result};
-use fulmar_model::{Filter, Hash, Kind, Name, RelPath, Scope, Seq, Stat, Timestamp};
+use fulmar_model::{Filter, Hash, Kind, Name, Record, RelPath, Scope, Seq, Stat, Timestamp};
 use fulmar_store::{CatalogReader, NewChange, Queue, Rows};
-use fulmar_tree::{Clock, Listing, Part, Step, Tree, Walk, hash_bytes, walk_together};
+use fulmar_tree::{Clock, Listing, Part, Step, Tree, Walk, hash_bytes, unbroken, walk_together};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -183,9 +183,48 @@ impl Scanner<'_> {
         }
     }
 
-    /// Merges a part of a directory with its rows, both in order of names.
+    /// A part of a directory beside its rows.
     fn compare(&mut self, walk: &mut Walk, path: &RelPath, part: Part, entries: Vec<(Name, Stat)>) -> Result<()> {
-        let (mut rows, missing) = (self.catalog.rows(path), &mut self.missing);
+        match self.compare_sealed(walk, path, part, &entries)? {
+            true => Ok(()),
+            false => self.compare_rows(walk, path, part, entries),
+        }
+    }
+
+    /// Where everything but the directories is as recorded by its seal, and none of those is missing, only they are looked at.
+    fn compare_sealed(
+        &mut self,
+        walk: &mut Walk,
+        path: &RelPath,
+        part: Part,
+        entries: &[(Name, Stat)],
+    ) -> Result<bool> {
+        let filter = &self.rescan.filter;
+        let leaves = entries.iter().filter(|(name, stat)| {
+            let takes_part = !matches!(stat.kind, Kind::Directory | Kind::Socket);
+            takes_part && !filter.excludes_in(path, name.as_bytes(), false)
+        });
+        let Some(seal) = unbroken(&self.catalog, path, part, leaves.map(|(name, stat)| (name, stat))) else {
+            return Ok(false);
+        };
+        let mut directories = Vec::new();
+        for (name, stat) in entries.iter().filter(|(_, stat)| stat.kind == Kind::Directory) {
+            directories.push((name, stat, self.catalog.get(&path.join(name))?));
+        }
+        if directories.iter().filter(|(_, _, known)| known.is_some()).count() as u64 != seal.directories {
+            return Ok(false);
+        }
+        for (name, stat, known) in directories {
+            if self.differs(walk, path, (name, stat), known.as_ref()) {
+                self.changed.push(path.join(name));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Merges it with its rows, both in order of names.
+    fn compare_rows(&mut self, walk: &mut Walk, path: &RelPath, part: Part, entries: Vec<(Name, Stat)>) -> Result<()> {
+        let (mut rows, mut changed, mut missing) = (self.catalog.rows(path), Vec::new(), Vec::new());
         let mut pass = |rows: &mut Rows<'_>, before: Option<&Name>| {
             while let Some((gone, _)) = rows.next_before(before)? {
                 if part.contains(&gone) {
@@ -197,20 +236,28 @@ impl Scanner<'_> {
         for (name, stat) in entries {
             pass(&mut rows, Some(&name))?;
             let known = rows.record(&name)?;
-            let is_directory = stat.kind == Kind::Directory;
-            if is_directory && known.as_ref().is_some_and(|record| record.was_found_whole(&stat, self.rules)) {
-                walk.skip(&name);
-            }
-            if known.as_ref().is_some_and(|record| record.proves(&stat)) {
-                continue;
-            }
-            // A socket is nothing: only what it has replaced is of interest.
-            let nothing = stat.kind == Kind::Socket && known.is_none();
-            if !nothing && !self.rescan.filter.excludes_in(path, name.as_bytes(), is_directory) {
-                self.changed.push(path.join(&name));
+            if self.differs(walk, path, (&name, &stat), known.as_ref()) {
+                changed.push(path.join(&name));
             }
         }
-        pass(&mut rows, None)
+        pass(&mut rows, None)?;
+        self.changed.append(&mut changed);
+        self.missing.append(&mut missing);
+        Ok(())
+    }
+
+    /// Whether what is at a name is for the planner to look at. A directory in which nothing needs a look is not entered.
+    fn differs(&self, walk: &mut Walk, path: &RelPath, (name, stat): (&Name, &Stat), known: Option<&Record>) -> bool {
+        let is_directory = stat.kind == Kind::Directory;
+        if is_directory && known.is_some_and(|record| record.was_found_whole(stat, self.rules)) {
+            walk.skip(name);
+        }
+        if known.is_some_and(|record| record.proves(stat)) {
+            return false;
+        }
+        // A socket is nothing: only what it has replaced is of interest.
+        let nothing = stat.kind == Kind::Socket && known.is_none();
+        !nothing && !self.rescan.filter.excludes_in(path, name.as_bytes(), is_directory)
     }
 
     /// A part of a directory of mail has been looked through; `stat`: as it was before, `whole`: nothing there needs another look.

@@ -15,8 +15,10 @@ use crate::{Error, Result};
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Durability, Kind, LinkGroup, Outcome, QueueId, Record, RelPath};
 use fulmar_store::Intent;
+use fulmar_tree::Sealing;
 use fulmar_wire::{FromReplica, Operation};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
 
 /// Up to this many files are synced one by one, which spares them the wait for whatever else is dirty on the file system; beyond
 /// it one `syncfs` is cheaper. Measured on ext4, each written out before: 2 files 10 ms against 5, 8 files 12 against 5,
@@ -28,6 +30,16 @@ const SINGLE_DIRECTORIES_MAX: usize = 64;
 
 /// Paths in one answer to `Extras`.
 const EXTRAS_PAGE: usize = 512;
+
+/// Directories are sealed for the next comparison when nothing has come for this long, so many rows at once (some 10 ms), ...
+const CALM: Duration = Duration::from_millis(200);
+const SEALED_ROWS: u64 = 8192;
+/// ... for the first time so long after the beginning of a visit, ...
+pub(crate) const SEALING_FIRST: Duration = Duration::from_secs(60);
+/// ... again after so long: one in which something happens all the time is read in vain, ...
+const SEALING_EVERY: Duration = Duration::from_secs(15 * 60);
+/// ... and at the end of a visit no longer than that: the next one waits for the lock.
+const SEALING_MAX: Duration = Duration::from_millis(300);
 
 /// What the committer is told.
 pub(crate) enum Job {
@@ -52,6 +64,8 @@ pub(crate) struct Committer {
     pub(crate) answers: Sender,
     /// To the batches before, whose commit is not known to be durable.
     pub(crate) owed: Vec<FromReplica>,
+    /// When directories are to be sealed.
+    pub(crate) sealing: Instant,
 }
 
 impl Committer {
@@ -62,7 +76,7 @@ impl Committer {
             let waiting = match next.take().map_or_else(|| self.jobs.try_recv(), Ok) {
                 Err(TryRecvError::Empty) => {
                     self.settle()?;
-                    self.jobs.recv().ok()
+                    self.rest()
                 }
                 other => other.ok(),
             };
@@ -97,8 +111,32 @@ impl Committer {
             self.answer(&answer)?;
         }
         self.settle()?;
+        let began = Instant::now();
+        while self.seal() && began.elapsed() < SEALING_MAX {}
         self.applier.store.checkpoint()?;
         Ok(())
+    }
+
+    /// Waits for a job, and puts things in order meanwhile. `None`: there will be none.
+    fn rest(&mut self) -> Option<Job> {
+        loop {
+            let left = self.sealing.saturating_duration_since(Instant::now());
+            match self.jobs.recv_timeout(left.max(CALM)) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) if self.seal() => {}
+                Err(RecvTimeoutError::Timeout) => self.sealing = Instant::now() + SEALING_EVERY,
+            }
+        }
+    }
+
+    /// Whether there is more to do.
+    fn seal(&mut self) -> bool {
+        self.applier.store.catalog_mut().seal(SEALED_ROWS, Sealing::default).unwrap_or_else(|error| {
+            // The next comparison reads records instead.
+            tracing::debug!(error = &error as &dyn std::error::Error, "directories cannot be sealed");
+            false
+        })
     }
 
     fn answer(&self, answer: &FromReplica) -> Result<()> {

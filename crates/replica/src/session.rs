@@ -3,7 +3,7 @@
 use crate::apply::Applier;
 use crate::basis::Bases;
 use crate::chunks::{CREDIT_BYTES, Piece, Writer};
-use crate::commit::{Committer, Job};
+use crate::commit::{Committer, Job, SEALING_FIRST};
 use crate::compare::{Comparer, Listing, Looked};
 use crate::open::{Opening, Ready, open};
 use crate::stager::{Order, Stager};
@@ -174,6 +174,7 @@ impl Crew {
             jobs: jobs_end,
             answers: answers.clone(),
             owed: Vec::new(),
+            sealing: std::time::Instant::now() + SEALING_FIRST,
         };
         let threads = vec![
             spawn("fulmar-compare", alive.clone(), move || comparer.run())?,

@@ -9,7 +9,8 @@ use crate::drift::group_is_whole;
 use crate::open::is_ignored;
 use fulmar_model::{Entry, Hash, Kind, LinkGroup, Name, Record, RelPath, Stat};
 use fulmar_tree::{
-    DIRECTORIES_MAX, Dir, Fingerprint, Listing, Part, Printed, Step, Tree, Walk, digest, fingerprint_of,
+    DIRECTORIES_MAX, Dir, Fingerprint, Listing, Part, Printed, Step, Tree, Walk, digest, fingerprint_of, print_of,
+    unbroken,
 };
 use fulmar_wire::{FromReplica, Print};
 use std::collections::HashMap;
@@ -92,10 +93,22 @@ impl Comparer {
 
     fn print(&self, tree: &Tree, walk: &mut Walk, listing: Listing, strays: &mut Strays) -> Result<Printed> {
         let Listing { path, part, entries, .. } = listing;
-        let (mut fingerprint, mut dir) = (Fingerprint::default(), None);
-        let (mut here, mut rows) = (Vec::new(), self.catalog.as_ref().map(|catalog| catalog.rows(&path)));
+        let leaves = entries.iter().filter(|(_, stat)| stat.kind != Kind::Directory);
+        // A seal speaks of owners, too.
+        let catalog = self.catalog.as_ref().filter(|_| self.owners);
+        let sealed =
+            catalog.and_then(|catalog| unbroken(catalog, &path, part, leaves.map(|(name, stat)| (name, stat))));
+        let (mut leaves, mut directories) = (Fingerprint::default(), Fingerprint::default());
+        let (mut here, mut dir) = (Vec::new(), None);
+        let mut rows = self.catalog.as_ref().map(|catalog| catalog.rows(&path));
         for (name, stat) in entries {
-            let record = rows.as_mut().map_or(Ok(None), |rows| rows.record(&name))?;
+            let record = match (sealed, stat.kind, &mut rows) {
+                (Some(_), Kind::Directory, _) => {
+                    self.catalog.as_ref().map_or(Ok(None), |catalog| catalog.get(&path.join(&name)))?
+                }
+                (Some(_), ..) => continue,
+                (None, _, rows) => rows.as_mut().map_or(Ok(None), |rows| rows.record(&name))?,
+            };
             let Some(record) = record else {
                 walk.skip(&name);
                 if !(path.is_root() && is_ignored(name.as_bytes())) {
@@ -103,16 +116,18 @@ impl Comparer {
                 }
                 continue;
             };
+            let print = if stat.kind == Kind::Directory { &mut directories } else { &mut leaves };
             match self.known(tree, &path, &mut dir, (&name, &stat), &record)? {
-                Some(entry) => fingerprint.add(&name, &entry, self.owners),
-                None => fingerprint.add_unknown(),
+                Some(entry) => print.add(&name, &entry, self.owners),
+                None => print.add_unknown(),
             }
         }
         if !here.is_empty() {
             strays.count += here.len();
             strays.paths.insert((path.clone(), part), here);
         }
-        Ok(Printed { directory: path, part, fingerprint: fingerprint.finish() })
+        let leaves = sealed.map_or_else(|| leaves.finish(), |seal| Some(seal.leaves));
+        Ok(Printed { directory: path, part, fingerprint: print_of(leaves, directories) })
     }
 
     /// The entry as the primary would tell it; `None` when that is not known. See `Comparer::differs`, which decides the same

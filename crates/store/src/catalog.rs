@@ -14,6 +14,7 @@ use crate::open::{self, Opened};
 use crate::reader::{CatalogReader, row_dir};
 use crate::record::{self, Columns, Searched};
 use crate::schema::{self, Layout};
+use crate::seals::Unsealed;
 use fulmar_model::{Kind, Record, RelPath, Timestamp};
 use rusqlite::{Connection, params};
 use std::ops::Deref;
@@ -32,6 +33,7 @@ pub(crate) const NEXT_NAME_OF: &str = concat!(
 pub struct Catalog {
     reader: CatalogReader,
     searched: Searched,
+    pub(crate) unsealed: Unsealed,
     begun: bool,
     in_memory: bool,
 }
@@ -58,13 +60,16 @@ impl Catalog {
     pub(crate) fn open_as(path: &Path, layout: &Layout) -> Result<(Self, Opened)> {
         let (connection, opened) = open::open(path, layout, &|_| Ok(()))?;
         let reader = CatalogReader::of_writer(connection, path.to_owned());
-        Ok((Self { reader, searched: layout.searched, begun: false, in_memory: false }, opened))
+        Ok((
+            Self { reader, searched: layout.searched, unsealed: Unsealed::default(), begun: false, in_memory: false },
+            opened,
+        ))
     }
 
     pub(crate) fn in_memory_as(layout: &Layout) -> Result<Self> {
         let connection = open::in_memory(layout, &|_| Ok(()))?;
         let reader = CatalogReader::of_writer(connection, PathBuf::from(":memory:"));
-        Ok(Self { reader, searched: layout.searched, begun: false, in_memory: true })
+        Ok(Self { reader, searched: layout.searched, unsealed: Unsealed::default(), begun: false, in_memory: true })
     }
 
     /// A connection for another thread. It sees what is committed.
@@ -79,22 +84,26 @@ impl Catalog {
     /// Remembers `record` at `path`. Directories above it that are missing become placeholders; what was below a
     /// directory that is one no more is removed.
     pub fn put(&mut self, path: &RelPath, record: &Record) -> Result<()> {
-        let searched = self.searched;
         self.write(|this, connection| {
             let (parent, name) = this.make_key(path)?;
-            let columns = Columns::of(record, searched);
+            let columns = Columns::of(record, this.searched);
             if record.stat.kind != Kind::Directory
                 && upsert(connection, (parent, &name), None, (record, columns), Over::Leaf)?
             {
-                return Ok(());
+                return this.unsealed.unseal(connection, parent);
             }
             let before = row_dir(connection, parent, &name)?.flatten();
+            // Of its directories a seal knows the number.
+            if record.stat.kind != Kind::Directory || before.is_none() {
+                this.unsealed.unseal(connection, parent)?;
+            }
             let dir = match (record.stat.kind, before) {
                 (Kind::Directory, Some(id)) => Some(id),
                 (Kind::Directory, None) => Some(next_id(connection)?),
                 (_, Some(id)) => {
                     this.forget(Some(path));
-                    remove_below(connection, id)?;
+                    this.remove_below(connection, id)?;
+                    this.unsealed.remove(connection, id)?;
                     None
                 }
                 (_, None) => None,
@@ -125,6 +134,8 @@ impl Catalog {
             connection
                 .prepare_cached("UPDATE nodes SET parent = ?3, name = ?4 WHERE parent = ?1 AND name = ?2")?
                 .execute(params![parent, name, new_parent, new_name])?;
+            this.unsealed.unseal(connection, parent)?;
+            this.unsealed.unseal(connection, new_parent)?;
             if dir.is_some() {
                 this.forget(Some(from));
             }
@@ -135,8 +146,7 @@ impl Catalog {
     /// Sets ctime and link count on every path that [`CatalogReader::names_of`] gives of an inode, as our own link, unlink or rename of one of them did; gives
     /// the number of rows.
     pub fn touch_inode(&mut self, inode: u64, ctime: Timestamp, links: u32) -> Result<u64> {
-        let searched = self.searched;
-        self.write(|_, connection| {
+        self.write(|this, connection| {
             let mut touched = 0;
             // One row at a time, by key: the names of an inode may be many, and what is updated must not be walked along.
             let mut next = connection.prepare_cached(NEXT_NAME_OF)?;
@@ -148,8 +158,9 @@ impl Catalog {
                 at = (row.get(0)?, column::blob(row, 1)?.into());
                 drop(rows);
                 (record.stat.ctime, record.stat.links) = (ctime, links);
-                let columns = Columns::of(&record, searched);
+                let columns = Columns::of(&record, this.searched);
                 upsert(connection, (at.0, &at.1), dir, (&record, columns), Over::Anything)?;
+                this.unsealed.unseal(connection, at.0)?;
                 touched += 1;
             }
         })
@@ -176,7 +187,7 @@ impl Catalog {
     /// Takes back everything since `begin`. Without one it does nothing.
     pub fn rollback(&mut self) -> Result<()> {
         self.begun = false;
-        self.forget(None);
+        self.forget_found();
         if self.connection.is_autocommit() {
             return Ok(());
         }
@@ -201,16 +212,13 @@ impl Catalog {
     }
 
     /// Runs `body` in the open transaction, or in one of its own.
-    pub(crate) fn write<T>(
-        &mut self,
-        body: impl FnOnce(&CatalogReader, &Connection) -> rusqlite::Result<T>,
-    ) -> Result<T> {
+    pub(crate) fn write<T>(&mut self, body: impl FnOnce(&Self, &Connection) -> rusqlite::Result<T>) -> Result<T> {
         let own = !self.begun;
         if own {
             self.begin()?;
         }
         self.in_transaction()?;
-        let value = body(&self.reader, &self.reader.connection).at(&self.reader.path);
+        let value = body(self, &self.reader.connection).at(&self.reader.path);
         match (value, own) {
             (Ok(value), true) => match self.commit() {
                 Ok(()) => Ok(value),
@@ -218,12 +226,17 @@ impl Catalog {
             },
             (Err(error), true) => Err(self.abandon(error)),
             (Err(error), false) => {
-                // Ids given by the failed call may not exist.
-                self.forget(None);
+                self.forget_found();
                 Err(error)
             }
             (value, false) => value,
         }
+    }
+
+    /// Ids that were given may not exist, and seals that were taken away may be there again.
+    fn forget_found(&self) {
+        self.forget(None);
+        self.unsealed.forget();
     }
 
     fn in_transaction(&self) -> Result<()> {
@@ -241,7 +254,7 @@ impl Catalog {
     }
 }
 
-impl CatalogReader {
+impl Catalog {
     /// The key of the row of `path`, with placeholders for what is missing above it.
     fn make_key(&self, path: &RelPath) -> rusqlite::Result<(i64, Box<[u8]>)> {
         let Some((above, name)) = path.split() else { return Ok((0, Box::default())) };
@@ -250,6 +263,7 @@ impl CatalogReader {
             let id = next_id(connection)?;
             let placeholder = (&record::placeholder(), Columns::default());
             upsert(connection, (parent, name), Some(id), placeholder, Over::Anything)?;
+            self.unsealed.unseal(connection, parent)?;
             Ok(Some(id))
         })?;
         parent.map(|id| (id, name.as_bytes().into())).ok_or(rusqlite::Error::QueryReturnedNoRows)
@@ -261,41 +275,44 @@ impl CatalogReader {
         let mut removed = 1;
         if let Some(id) = dir {
             self.forget(Some(path));
-            removed += remove_below(connection, id)?;
+            removed += self.remove_below(connection, id)?;
+            self.unsealed.remove(connection, id)?;
         }
+        self.unsealed.unseal(connection, parent)?;
         connection
             .prepare_cached("DELETE FROM nodes WHERE parent = ?1 AND name = ?2")?
             .execute(params![parent, name])?;
         Ok(removed)
     }
-}
 
-/// Removes what is below a directory, depth first, so that memory is bounded by the depth.
-fn remove_below(connection: &Connection, id: i64) -> rusqlite::Result<u64> {
-    let mut files = connection.prepare_cached("DELETE FROM nodes WHERE parent = ?1 AND dir IS NULL")?;
-    let mut first = connection.prepare_cached("SELECT dir FROM nodes WHERE parent = ?1 LIMIT 1")?;
-    let mut directory = connection.prepare_cached("DELETE FROM nodes WHERE dir = ?1")?;
-    let mut removed = rows_of(files.execute([id])?);
-    let mut above = vec![id];
-    while let Some(&at) = above.last() {
-        let mut children = first.query([at])?;
-        if let Some(child) = children.next()? {
-            let child: i64 = child.get(0)?;
-            drop(children);
-            if above.contains(&child) {
-                return Err(column::bad(0, rusqlite::types::Type::Integer));
+    /// Removes what is below a directory, depth first, so that memory is bounded by the depth.
+    fn remove_below(&self, connection: &Connection, id: i64) -> rusqlite::Result<u64> {
+        let mut files = connection.prepare_cached("DELETE FROM nodes WHERE parent = ?1 AND dir IS NULL")?;
+        let mut first = connection.prepare_cached("SELECT dir FROM nodes WHERE parent = ?1 LIMIT 1")?;
+        let mut directory = connection.prepare_cached("DELETE FROM nodes WHERE dir = ?1")?;
+        let mut removed = rows_of(files.execute([id])?);
+        let mut above = vec![id];
+        while let Some(&at) = above.last() {
+            let mut children = first.query([at])?;
+            if let Some(child) = children.next()? {
+                let child: i64 = child.get(0)?;
+                drop(children);
+                if above.contains(&child) {
+                    return Err(column::bad(0, rusqlite::types::Type::Integer));
+                }
+                removed += rows_of(files.execute([child])?);
+                above.push(child);
+                continue;
             }
-            removed += rows_of(files.execute([child])?);
-            above.push(child);
-            continue;
+            drop(children);
+            above.pop();
+            if !above.is_empty() {
+                self.unsealed.remove(connection, at)?;
+                removed += rows_of(directory.execute([at])?);
+            }
         }
-        drop(children);
-        above.pop();
-        if !above.is_empty() {
-            removed += rows_of(directory.execute([at])?);
-        }
+        Ok(removed)
     }
-    Ok(removed)
 }
 
 /// An id above every id in use. The highest may be given again after its directory went, with all that referred to it.

@@ -1,6 +1,6 @@
 //! The durable state of a tree, in reading order: how a file is opened and what is done with a damaged one (`open`,
 //! `schema`, `layout_2`) and when it is synced (`log`), the queue of changes (`queue`), who has seen them (`cursor`) and what was passed over
-//! (`outstanding`), what came of comparing (`verified`), what is remembered of each path (`catalog`, `reader`, `rows`, `record`), and what a replica keeps
+//! (`outstanding`), what came of comparing (`verified`), what is remembered of each path (`catalog`, `reader`, `rows`, `record`, `seals`), and what a replica keeps
 //! besides (`replica`).
 //!
 //! Invariants:
@@ -26,6 +26,7 @@ mod record;
 mod replica;
 mod rows;
 mod schema;
+mod seals;
 mod verified;
 
 pub use catalog::Catalog;

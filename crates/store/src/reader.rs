@@ -11,7 +11,7 @@ use crate::error::{At, Result};
 use crate::open;
 use crate::rows::Rows;
 use crate::schema::{self, Layout};
-use fulmar_model::{LinkGroup, Name, PATH_BYTES_MAX, Recall, Record, RelPath};
+use fulmar_model::{LinkGroup, Name, PATH_BYTES_MAX, Recall, Record, RelPath, Seal};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::cell::{Cell, RefCell};
@@ -63,6 +63,13 @@ impl Recall for CatalogReader {
             tracing::debug!(%directory, %error, "records that cannot be read");
             told.fill(None);
         }
+    }
+
+    fn seal(&self, directory: &RelPath) -> Option<Seal> {
+        self.seal_of(directory).unwrap_or_else(|error| {
+            tracing::debug!(%directory, %error, "a seal that cannot be read");
+            None
+        })
     }
 }
 

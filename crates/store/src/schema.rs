@@ -46,6 +46,8 @@ const REPLICA_2: &[Step] = &[
     Step::Script(include_str!("sql/replica_2_end.sql")),
 ];
 
+const SEALS: &[Step] = &[Step::Script(include_str!("sql/catalog_3.sql"))];
+
 /// queue.db; the id reads "FulQ".
 pub(crate) const QUEUE: Layout = Layout {
     application_id: 0x4675_6c51,
@@ -57,7 +59,7 @@ pub(crate) const QUEUE: Layout = Layout {
 /// catalog.db; the id reads "FulC".
 pub(crate) const CATALOG: Layout = Layout {
     application_id: 0x4675_6c43,
-    migrations: &[CATALOG_1, CATALOG_2],
+    migrations: &[CATALOG_1, CATALOG_2, SEALS],
     searched: Searched::Every,
     cache_kib: 16 * 1024,
 };
@@ -65,7 +67,7 @@ pub(crate) const CATALOG: Layout = Layout {
 /// store.db of a replica, a catalog and more; the id reads "FulR".
 pub(crate) const REPLICA: Layout = Layout {
     application_id: 0x4675_6c52,
-    migrations: &[REPLICA_1, REPLICA_2],
+    migrations: &[REPLICA_1, REPLICA_2, SEALS],
     searched: Searched::Linked,
     cache_kib: 16 * 1024,
 };

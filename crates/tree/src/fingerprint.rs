@@ -8,7 +8,7 @@ use fulmar_model::{Entry, Hash, Name, Node, RelPath};
 /// What a file takes with a name of 40 bytes.
 const FILE_BYTES: usize = 136;
 
-/// Entries in increasing order of names. The layout is part of the protocol (docs/protocol.md) and never to be changed.
+/// Entries in increasing order of names, either those that are directories or the others. The layout is part of the protocol (docs/protocol.md) and never to be changed.
 #[derive(Debug, Default)]
 pub struct Fingerprint {
     bytes: Vec<u8>,
@@ -74,6 +74,12 @@ impl Fingerprint {
     pub fn finish(self) -> Option<Hash> {
         (!self.unknown).then(|| hash_bytes(&self.bytes))
     }
+}
+
+/// The fingerprint of a directory, or of a part of one: of the entries that are no directories, and then of those that are. `None`
+/// when something is not known. Part of the protocol, too.
+pub fn print_of(leaves: Option<Hash>, directories: Fingerprint) -> Option<Hash> {
+    Some(hash_bytes(&[leaves?.0, directories.finish()?.0].concat()))
 }
 
 /// Directories, or parts of them, whose fingerprints are kept; a larger tree is listed at once.

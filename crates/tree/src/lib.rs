@@ -1,7 +1,7 @@
 //! The only crate that touches replicated files, in reading order: the opened root (`root`), one directory of it (`dir`,
 //! its names in `list` and `part`; several kept open in `handles`), a whole subtree (`walk`, `crew`, `remove`), what is read
 //! (`reader`, `xattr`), what is written (`private`, `stage`, `nest`, `staged`, `held`, `outflow`, `metadata`), and what surrounds it (`lock`,
-//! `clock`, `hash`, `fingerprint`, `error`, `sys`). `audit` reads all of a tree for a comparison.
+//! `clock`, `hash`, `fingerprint`, `sealing`, `error`, `sys`). `audit` reads all of a tree for a comparison.
 //!
 //! Invariants: every access starts at a held directory handle and names one component, or a relative path that the
 //! kernel resolves beneath that handle without following symlinks (`openat2`) and without crossing a mount point. No
@@ -28,6 +28,7 @@ mod private;
 mod reader;
 mod remove;
 mod root;
+mod sealing;
 mod stage;
 mod staged;
 mod sys;
@@ -38,7 +39,7 @@ pub use clock::Clock;
 pub use crew::walk_together;
 pub use dir::{Dir, Replace};
 pub use error::{Error, Result};
-pub use fingerprint::{DIRECTORIES_MAX, Fingerprint, Printed, fingerprint_of};
+pub use fingerprint::{DIRECTORIES_MAX, Fingerprint, Printed, fingerprint_of, print_of};
 pub use handles::Handles;
 pub use hash::{hash_bytes, zeros};
 pub use held::is_crowded;
@@ -52,6 +53,7 @@ pub use private::Private;
 pub use reader::{Chunk, Reader};
 pub use remove::{Visit, remove_tree};
 pub use root::{Tree, identify};
+pub use sealing::{Sealing, unbroken};
 pub use stage::Stage;
 pub use staged::{Staged, StagedFile};
 pub use walk::{Listing, Step, Walk, list_part};

@@ -3,12 +3,15 @@
 mod support;
 
 use fulmar_model::{
-    Depth, Filter, Hash, Name, Node, Profile, Recall, Record, RelPath, Sighting, Standing, Stat, XattrDigest,
+    Depth, Filter, Hash, Name, Node, Profile, Recall, Record, RelPath, Seal, Sealer, Sighting, Standing, Stat,
+    XattrDigest,
 };
 use fulmar_tree::audit::{Audited, Auditing, Looker, Meter, Records, Scope, audit};
-use fulmar_tree::{Clock, Part};
+use fulmar_tree::{Clock, Part, Sealing, hash_bytes};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use support::Fixture;
 
 fn how(threads: usize) -> Auditing {
@@ -153,17 +156,27 @@ fn reading_ends_when_it_is_told_to() {
     assert!(audit(&one.tree, &path("none"), &how(2), &Meter::default()).is_err());
 }
 
-/// Says of each file that it has this content.
-struct Told(Vec<(RelPath, Stat, Hash)>);
+/// Says of each file that it has this content, and what it knows of whole directories.
+struct Told {
+    files: Vec<(RelPath, Stat, Hash)>,
+    seals: Vec<(RelPath, Seal)>,
+    /// How many names it was asked for.
+    asked: Arc<AtomicUsize>,
+}
 
 impl Recall for Told {
     fn of(&self, path: &RelPath) -> Option<Record> {
-        let (_, stat, hash) = self.0.iter().find(|(at, ..)| at == path)?;
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let (_, stat, hash) = self.files.iter().find(|(at, ..)| at == path)?;
         Some(Record { stat: *stat, xattrs: XattrDigest::default(), hash: Some(*hash), group: None, settled: true })
     }
 
     fn within(&self, directory: &RelPath, names: &[&Name], told: &mut [Option<Record>]) {
         told.iter_mut().zip(names).for_each(|(slot, name)| *slot = self.of(&directory.join(name)));
+    }
+
+    fn seal(&self, directory: &RelPath) -> Option<Seal> {
+        self.seals.iter().find(|(at, _)| at == directory).map(|(_, seal)| *seal)
     }
 }
 
@@ -177,7 +190,8 @@ fn a_quick_look_takes_what_a_record_vouches_for_and_reads_the_rest() {
     let stat = |name: &str| fixture.tree.stat(&path(name)).expect("a look").expect("it is there");
     let told =
         vec![(path("kept"), stat("kept"), hash(1)), (path("touched"), Stat { size: 4, ..stat("touched") }, hash(2))];
-    let records = Records::new(move || Some(Box::new(Told(told.clone()))));
+    let told = move || Told { files: told.clone(), seals: Vec::new(), asked: Arc::default() };
+    let records = Records::new(move || Some(Box::new(told())));
     for (depth, read, expected) in [(Depth::Quick, 10, true), (Depth::Deep, 15, false)] {
         let how = Auditing { records: Some(records.clone()), depth, ..how(1) };
         let meter = Meter::default();
@@ -194,4 +208,44 @@ fn a_quick_look_takes_what_a_record_vouches_for_and_reads_the_rest() {
         assert_eq!(stands("kept"), Standing::Changed);
         assert_eq!((stands("unknown"), stands("nowhere")), (Standing::Changed, Standing::Kept));
     }
+}
+
+#[test]
+fn where_a_seal_fits_no_record_is_asked_for_and_it_comes_to_the_same() {
+    let fixture = fixture(false);
+    let directories = [path("wide"), path("deep/1/1"), path("deep/2/0"), path("deep")];
+    let (mut files, mut seals) = (Vec::new(), Vec::new());
+    for directory in directories {
+        let mut sealing = Sealing::default();
+        for name in fixture.tree.dir(&directory).and_then(|dir| dir.names(Part::WHOLE)).expect("names") {
+            let at = directory.join(&name);
+            let stat = fixture.tree.stat(&at).expect("a look").expect("it is there");
+            let content = std::fs::read(fixture.path(&at.to_string()));
+            let hash = content.ok().map(|content| hash_bytes(&content));
+            let record = Record { stat, xattrs: XattrDigest::default(), hash, group: None, settled: true };
+            sealing.row(&name, &record);
+            files.extend(hash.map(|hash| (at, stat, hash)));
+        }
+        seals.push((directory, sealing.seal().expect("a seal")));
+    }
+    let asked = Arc::<AtomicUsize>::default();
+    let quick = |seals: &[(RelPath, Seal)]| {
+        let (files, seals, shared) = (files.clone(), seals.to_vec(), Arc::clone(&asked));
+        let told = move || Told { files: files.clone(), seals: seals.clone(), asked: Arc::clone(&shared) };
+        let records = Some(Records::new(move || Some(Box::new(told()))));
+        let how = Auditing { records, depth: Depth::Quick, ..how(2) };
+        let audited = audit(&fixture.tree, &RelPath::root(), &how, &Meter::default()).expect("it can be read");
+        (audited.below(), asked.swap(0, Ordering::Relaxed))
+    };
+    let (unsealed, all) = quick(&[]);
+    let (sealed, some) = quick(&seals);
+    assert_eq!(unsealed, read(&fixture, 2).below());
+    assert_eq!(sealed, unsealed);
+    // And "deep" has only directories, which a record never stands for.
+    assert_eq!(all - some, files.len() + 5);
+    // Somebody touches one of them.
+    std::fs::write(fixture.path("deep/1/1/6"), "other").expect("a file");
+    let (changed, some) = quick(&seals);
+    assert_eq!(changed, read(&fixture, 2).below());
+    assert!(changed != sealed && all - some < files.len() + 5);
 }

@@ -10,6 +10,8 @@ enum Step {
     Put(RelPath, Kind, u64),
     Remove(RelPath),
     Rename(RelPath, RelPath),
+    /// Seals directories, as many rows at once.
+    Seal(u64),
     /// Look up a path, so that the memory of directories is warm.
     Look(RelPath),
     Transaction {
@@ -64,6 +66,7 @@ fn apply(catalog: &mut Catalog, model: &mut Model, step: &Step) {
         }
         Step::Remove(path) => assert_eq!(catalog.remove(path).expect("remove"), remove(model, path)),
         Step::Rename(from, to) => assert_eq!(catalog.rename(from, to).ok(), rename(model, from, to)),
+        Step::Seal(rows) => drop(catalog.seal(*rows, seals::Plain::default).expect("seal")),
         Step::Look(path) => {
             let found = catalog.get(path).expect("get");
             assert_eq!(found.map(|record| (record.stat.kind, record.stat.inode)), model.get(path).copied());
@@ -101,6 +104,7 @@ fn check(catalog: &Catalog, model: &Model) {
     assert_eq!(&found, model);
     assert_eq!(catalog.count().expect("count"), model.len() as u64, "no row out of reach");
     for path in model.keys() {
+        seals::check(catalog, path);
         let below = model.keys().filter(|known| known.starts_with(path)).count() as u64;
         assert_eq!(catalog.count_below(path, u64::MAX).expect("count_below"), below);
         assert_eq!(catalog.count_below(path, 2).expect("count_below"), below.min(2));
@@ -126,6 +130,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => paths().prop_map(Step::Remove),
         3 => (paths(), paths()).prop_map(|(from, to)| Step::Rename(from, to)),
         2 => paths().prop_map(Step::Look),
+        2 => prop_oneof![Just(u64::MAX), 1u64..6].prop_map(Step::Seal),
     ];
     prop_oneof![
         6 => step.clone(),

@@ -6,7 +6,9 @@
 use super::queue::suspect;
 use super::verified::{round, verified};
 use super::*;
-use crate::{Ack, Catalog, Intent, NewChange, Opened, Outstanding, Quarantined, Queue, ReplicaStore, Work};
+use crate::{
+    Ack, Catalog, CatalogReader, Intent, NewChange, Opened, Outstanding, Quarantined, Queue, ReplicaStore, Work,
+};
 use fulmar_model::{Depth, HeldReason, LinkGroup, Scope, Seq};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +18,11 @@ fn fixtures(layout: u8) -> PathBuf {
 }
 
 /// The files of each layout; where one did not change, it is the one before.
-const FILES: [(u8, &[&str]); 2] =
-    [(1, &["queue.db", "catalog.db", "replica.db"]), (2, &["queue.db", "catalog.db", "replica.db"])];
+const FILES: [(u8, &[&str]); 3] = [
+    (1, &["queue.db", "catalog.db", "replica.db"]),
+    (2, &["queue.db", "catalog.db", "replica.db"]),
+    (3, &["catalog.db", "replica.db"]),
+];
 
 /// A folder with the newest files of each kind up to `layout`.
 fn golden(layout: u8) -> tempfile::TempDir {
@@ -87,6 +92,7 @@ fn fill(catalog: &mut Catalog) {
     catalog.put(&path("d/e/f"), &file(3)).expect("put");
     catalog.put(&path("d"), &directory(2)).expect("put");
     catalog.put(&path("special"), &special()).expect("put");
+    catalog.seal(u64::MAX, super::seals::Plain::default).expect("seal");
 }
 
 fn expect_catalog(catalog: &Catalog) {
@@ -156,7 +162,7 @@ fn golden_files_of_layout_1_say_what_they_said() {
     assert_eq!(layout_of(&folder.path().join("catalog.db")), 1, "the fixture is what it says");
     expect(folder.path());
     let layouts = ["queue.db", "catalog.db", "replica.db"].map(|name| layout_of(&folder.path().join(name)));
-    assert_eq!(layouts, [2, 2, 2]);
+    assert_eq!(layouts, [2, 3, 3]);
     // From here on they are like any other.
     expect(folder.path());
     expect_rounds(folder.path(), false);
@@ -167,5 +173,18 @@ fn golden_files_of_layout_2_say_what_they_said() {
     let folder = golden(2);
     assert_eq!(layout_of(&folder.path().join("catalog.db")), 2, "the fixture is what it says");
     expect(folder.path());
+    expect_rounds(folder.path(), true);
+}
+
+#[test]
+fn golden_files_of_layout_3_say_what_they_said() {
+    let folder = golden(3);
+    let (catalog, replica) = (folder.path().join("catalog.db"), folder.path().join("replica.db"));
+    assert_eq!((layout_of(&catalog), layout_of(&replica)), (3, 3), "the fixtures are what they say");
+    expect(folder.path());
+    for reader in [CatalogReader::open_catalog(&catalog), CatalogReader::open_replica(&replica)] {
+        let seal = reader.expect("open").seal_of(&path("d/e")).expect("seal_of").expect("a seal");
+        assert_eq!((seal.directories, seal.key), (0, seal.leaves));
+    }
     expect_rounds(folder.path(), true);
 }

@@ -129,10 +129,10 @@ fn a_catalog_of_a_newer_layout_is_refused_and_left_untouched() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let at = folder.path().join("catalog.db");
     drop(Catalog::open(&at).expect("open"));
-    Connection::open(&at).and_then(|raw| raw.execute_batch("PRAGMA user_version = 3")).expect("raise");
+    Connection::open(&at).and_then(|raw| raw.execute_batch("PRAGMA user_version = 4")).expect("raise");
     let content = fs::read(&at).expect("read");
     let Err(error) = Catalog::open(&at) else { panic!("opened") };
-    assert!(matches!(error, Error::Newer { found: 3, known: 2, .. }), "{error:?}");
+    assert!(matches!(error, Error::Newer { found: 4, known: 3, .. }), "{error:?}");
     assert_eq!(fs::read(&at).expect("read"), content);
 }
 

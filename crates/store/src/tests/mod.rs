@@ -9,6 +9,7 @@ mod migration;
 mod queue;
 mod record;
 mod replica;
+mod seals;
 mod verified;
 
 use fulmar_model::{Device, Hash, Id, Kind, Name, QueueId, Record, RelPath, ReplicaId, Stat, Timestamp, XattrDigest};

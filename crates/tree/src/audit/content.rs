@@ -3,7 +3,7 @@
 use super::settings::{Auditing, Meter, Records};
 use crate::hash::ContentHasher;
 use crate::{Dir, sys, xattr};
-use fulmar_model::{Hash, Kind, Name, Recall, Record, RelPath, Stat, Xattrs};
+use fulmar_model::{Hash, Kind, Name, Recall, Record, RelPath, Seal, Stat, Xattrs};
 use rustix::fs::Advice;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -57,6 +57,11 @@ impl<'a> Eye<'a> {
     /// What is recorded of a path.
     pub(super) fn recall_one(&self, path: &RelPath) -> Option<Record> {
         self.records.as_ref()?.of(path)
+    }
+
+    /// What all that is recorded in a directory comes to.
+    pub(super) fn recall_seal(&self, directory: &RelPath) -> Option<Seal> {
+        self.records.as_ref()?.seal(directory)
     }
 
     /// Whether there are records to ask.

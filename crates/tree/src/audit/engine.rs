@@ -60,6 +60,8 @@ struct Pending {
     /// What came of the parts before this one.
     parts: Vec<Hash>,
     fragments: Vec<(usize, Fingerprint)>,
+    /// What they come to, where that was known before.
+    leaves: Option<Hash>,
     known: Vec<Known>,
     children: Vec<(Place, Hash)>,
     tally: Tally,
@@ -162,6 +164,7 @@ impl Engine {
             part: Part::WHOLE,
             parts: Vec::new(),
             fragments: Vec::new(),
+            leaves: None,
             known: Vec::new(),
             children: Vec::new(),
             tally: Tally::default(),
@@ -212,7 +215,7 @@ impl Engine {
     }
 
     fn done(&mut self, number: Number, fragment: Fragment) {
-        let Fragment { from, print, directories, tally, links, known, unread, rotten } = fragment;
+        let Fragment { from, print, leaves, directories, tally, links, known, unread, rotten } = fragment;
         self.gathered.links.add(links);
         if self.pending.get(&number).is_some_and(|pending| self.scope.has(&pending.path)) {
             self.note_unread(unread);
@@ -220,6 +223,7 @@ impl Engine {
         self.gathered.note_rotten(rotten);
         let Some(pending) = self.pending.get_mut(&number) else { return };
         pending.fragments.push((from, print));
+        pending.leaves = leaves;
         pending.known.extend(known);
         pending.tally.add(tally);
         pending.waiting += directories.len();
@@ -281,10 +285,11 @@ impl Pending {
         fragments.sort_unstable_by_key(|(from, _)| *from);
         let mut whole = Fingerprint::default();
         fragments.into_iter().for_each(|(_, fragment)| whole.append(fragment));
+        let leaves = self.leaves.take().or_else(|| whole.finish());
         let mut children = std::mem::take(&mut self.children);
         children.sort_unstable_by_key(|(place, _)| *place);
         let mut bytes = vec![1];
-        bytes.extend_from_slice(&whole.finish().unwrap_or(UNKNOWN).0);
+        bytes.extend_from_slice(&leaves.unwrap_or(UNKNOWN).0);
         children.iter().for_each(|(_, child)| bytes.extend_from_slice(&child.0));
         self.parts.push(hash_bytes(&bytes));
     }

@@ -1,0 +1,138 @@
+//! A seal is what a directory's rows come to, at every moment; the model test beside asks after every step.
+
+use super::*;
+use crate::Catalog;
+use fulmar_model::{Seal, Sealer};
+
+/// Remembers every row in the hash, and takes no inode 4.
+#[derive(Default)]
+pub(super) struct Plain {
+    rows: [u8; 32],
+    directories: u64,
+    weak: bool,
+}
+
+impl Sealer for Plain {
+    fn row(&mut self, name: &Name, record: &Record) {
+        if record.stat.kind == Kind::Directory {
+            self.directories += 1;
+            return;
+        }
+        self.weak |= record.stat.inode == 4;
+        for (at, byte) in (0..).zip(name.as_bytes().iter().chain(&record.stat.inode.to_le_bytes())) {
+            let slot: &mut u8 = &mut self.rows[(at + usize::from(self.rows[0])) % 32];
+            *slot = slot.wrapping_mul(31).wrapping_add(*byte);
+        }
+    }
+
+    fn seal(self) -> Option<Seal> {
+        let Self { rows, directories, weak } = self;
+        (!weak).then_some(Seal { key: Hash(rows), leaves: Hash(rows), directories })
+    }
+}
+
+/// A directory's seal, if it has one, is made of its rows as they are.
+pub(super) fn check(catalog: &Catalog, directory: &RelPath) {
+    let Some(seal) = catalog.seal_of(directory).expect("seal_of") else { return };
+    let mut plain = Plain::default();
+    for (name, record) in catalog.children(directory, None, usize::MAX).expect("children") {
+        plain.row(&name, &record);
+    }
+    assert_eq!(plain.seal(), Some(seal), "{directory}");
+}
+
+fn sealed(catalog: &Catalog, directory: &str) -> bool {
+    catalog.seal_of(&path(directory)).expect("seal_of").is_some()
+}
+
+fn seal(catalog: &mut Catalog) {
+    assert!(!catalog.seal(u64::MAX, Plain::default).expect("seal"), "all of them");
+}
+
+#[test]
+fn whatever_is_written_in_a_directory_breaks_its_seal_and_no_other() {
+    let mut catalog = Catalog::in_memory().expect("in memory");
+    let fill = |catalog: &mut Catalog| {
+        catalog.put(&path("a/file"), &file(1)).expect("put");
+        catalog.put(&path("a/below/file"), &file(2)).expect("put");
+        catalog.put(&path("b/file"), &file(3)).expect("put");
+        seal(catalog);
+        assert!(["", "a", "a/below", "b"].iter().all(|directory| sealed(catalog, directory)));
+    };
+    type Breaking = (fn(&mut Catalog), &'static [&'static str]);
+    let breaking: [Breaking; 8] = [
+        (|catalog| catalog.put(&path("a/file"), &file(9)).expect("put"), &["a"]),
+        (|catalog| catalog.put(&path("a/new"), &file(9)).expect("put"), &["a"]),
+        (|catalog| catalog.put(&path("a/deep/file"), &file(9)).expect("put"), &["a", "a/deep"]),
+        (|catalog| assert_eq!(catalog.remove(&path("a/file")).expect("remove"), 1), &["a"]),
+        (|catalog| assert_eq!(catalog.remove(&path("a/below")).expect("remove"), 2), &["a", "a/below"]),
+        (|catalog| assert!(catalog.rename(&path("a/file"), &path("b/it")).expect("rename")), &["a", "b"]),
+        (|catalog| assert_eq!(catalog.touch_inode(2, Timestamp::new(1, 1), 2).expect("touch"), 1), &["a/below"]),
+        // What a directory itself is does not count where it is in.
+        (|catalog| catalog.put(&path("a/below"), &directory(9)).expect("put"), &[]),
+    ];
+    for (act, broken) in breaking {
+        fill(&mut catalog);
+        act(&mut catalog);
+        for directory in ["", "a", "a/below", "a/deep", "b"] {
+            let there = catalog.get(&path(directory)).expect("get").is_some();
+            assert_eq!(sealed(&catalog, directory), there && !broken.contains(&directory), "{directory} {broken:?}");
+        }
+        catalog.remove(&RelPath::root()).expect("remove");
+    }
+}
+
+#[test]
+fn a_seal_that_was_taken_away_in_vain_is_there_again_and_taken_away_the_next_time() {
+    let mut catalog = Catalog::in_memory().expect("in memory");
+    catalog.put(&path("a/file"), &file(1)).expect("put");
+    seal(&mut catalog);
+    catalog.begin().expect("begin");
+    catalog.put(&path("a/file"), &file(2)).expect("put");
+    assert!(!sealed(&catalog, "a"));
+    catalog.rollback().expect("rollback");
+    assert!(sealed(&catalog, "a"));
+    catalog.put(&path("a/file"), &file(3)).expect("put");
+    assert!(!sealed(&catalog, "a"));
+}
+
+#[test]
+fn what_cannot_be_sealed_is_not_read_again_until_it_is_written() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let at = folder.path().join("catalog.db");
+    let (mut catalog, _) = Catalog::open(&at).expect("open");
+    catalog.put(&path("weak/file"), &file(4)).expect("put");
+    catalog.put(&path("strong/file"), &file(1)).expect("put");
+    seal(&mut catalog);
+    assert!(!sealed(&catalog, "weak") && sealed(&catalog, "strong"));
+    drop(catalog);
+    let (mut catalog, _) = Catalog::open(&at).expect("open");
+    let asked = std::cell::Cell::new(0);
+    let count = || {
+        asked.set(asked.get() + 1);
+        Plain::default()
+    };
+    catalog.seal(u64::MAX, count).expect("seal");
+    assert_eq!(asked.get(), 0);
+    catalog.put(&path("weak/file"), &file(5)).expect("put");
+    catalog.seal(u64::MAX, count).expect("seal");
+    assert!(asked.get() == 1 && sealed(&catalog, "weak"));
+    let beside = catalog.reader().expect("a reader");
+    assert!(beside.seal_of(&path("weak")).expect("seal_of").is_some());
+    assert_eq!(beside.seal_of(&path("nothing")).expect("seal_of"), None);
+}
+
+#[test]
+fn sealing_goes_on_where_it_stopped() {
+    let mut catalog = Catalog::in_memory().expect("in memory");
+    let directories: Vec<String> = (0..20).map(|number| format!("d{number:02}")).collect();
+    for directory in &directories {
+        (1..10).for_each(|inode| catalog.put(&path(&format!("{directory}/{inode}")), &file(10 * inode)).expect("put"));
+    }
+    let mut times = 0;
+    while catalog.seal(25, Plain::default).expect("seal") {
+        times += 1;
+    }
+    assert!((5..12).contains(&times), "{times}");
+    assert!(directories.iter().all(|directory| sealed(&catalog, directory)));
+}
