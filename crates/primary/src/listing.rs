@@ -6,11 +6,13 @@ use crate::{Error, Result};
 use fulmar_model::{Entry, Filter, Kind, Name, Record, RelPath, Stat};
 use fulmar_store::CatalogReader;
 use fulmar_tree::{
-    DIRECTORIES_MAX, Dir, Fingerprint, Listing, Part, Printed, Step, Tree, Walk, digest, list_part, print_of, unbroken,
+    Dir, Fingerprint, Listing, Part, Printed, Step, SurveyBounds, Surveyor, Tree, Walk, digest, list_part, print_of,
+    survey, unbroken,
 };
 use fulmar_wire::{FRAME_BYTES_MAX, PAGE_ENTRIES_MAX};
-use std::sync::{Arc, mpsc};
-use tokio::sync::mpsc::Sender;
+use std::sync::Arc;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{Receiver, Sender};
 
 /// Bytes of names and link targets in one page, and what the rest of an entry takes at most: a page must fit in a frame.
 const PAGE_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
@@ -34,25 +36,24 @@ pub(crate) enum Listed {
 pub(crate) enum Choice {
     /// Everything below.
     All,
-    /// These parts of directories, in the order of a walk.
+    /// These parts of directories, in the order of a survey.
     Only(Vec<(RelPath, Part)>),
 }
 
-/// Walks on a thread of its own.
+/// Walks on a thread of its own, and surveys with more of its kind.
 pub(crate) struct Lister {
     pub(crate) tree: Tree,
-    pub(crate) catalog: CatalogReader,
     pub(crate) filter: Filter,
     pub(crate) subtree: RelPath,
     /// Whether the replica keeps owners.
     pub(crate) owners: bool,
     /// Where it is: a survey comes first, and here is what to do then.
-    pub(crate) choices: Option<mpsc::Receiver<Choice>>,
+    pub(crate) choices: Option<Receiver<Choice>>,
     pub(crate) pages: Sender<Listed>,
 }
 
 /// What was seen so far.
-#[derive(Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Count {
     entries: u64,
     sockets: u64,
@@ -60,26 +61,26 @@ struct Count {
 
 impl Lister {
     /// Runs until the subtree is listed or nobody listens.
-    pub(crate) fn run(self) -> Result<()> {
-        match self.work() {
+    pub(crate) fn run(self, catalog: CatalogReader) -> Result<()> {
+        match self.work(catalog) {
             Err(Error::Gone) => Ok(()),
             other => other,
         }
     }
 
-    fn work(&self) -> Result<()> {
-        let mut count = Count::default();
-        let choice = match &self.choices {
-            Some(choices) => self.survey(choices, &mut count)?,
-            None => Choice::All,
+    fn work(mut self, catalog: CatalogReader) -> Result<()> {
+        let (choice, catalog, mut count) = match self.choices.take() {
+            Some(choices) => self.survey(choices, catalog, SurveyBounds::default())?,
+            None => (Choice::All, catalog, Count::default()),
         };
         match choice {
             Choice::Only(parts) => {
                 for (path, part) in parts {
-                    self.tell(match list_part(&self.tree, &path, part) {
+                    let step = match list_part(&self.tree, &path, part) {
                         Ok(listing) => Step::Listing(listing),
                         Err(error) => Step::Unreadable { path, error },
-                    })?;
+                    };
+                    self.tell(&catalog, step)?;
                 }
             }
             Choice::All => {
@@ -87,7 +88,7 @@ impl Lister {
                 let mut walk = self.walk();
                 while let Some(step) = walk.next_dir() {
                     self.count(&step, &mut count);
-                    self.tell(step)?;
+                    self.tell(&catalog, step)?;
                 }
             }
         }
@@ -120,45 +121,39 @@ impl Lister {
     // What each directory comes to.
 
     /// Tells what each directory comes to, and waits for what is to be listed.
-    fn survey(&self, choices: &mpsc::Receiver<Choice>, count: &mut Count) -> Result<Choice> {
-        let (mut walk, mut prints) = (self.walk(), Vec::new());
-        while let Some(step) = walk.next_dir() {
-            // A replica that knows nothing says so at once.
-            match choices.try_recv() {
-                Ok(choice) => return Ok(choice),
-                Err(mpsc::TryRecvError::Empty) => {}
-                Err(mpsc::TryRecvError::Disconnected) => return Err(Error::Gone),
+    fn survey(
+        &self,
+        mut choices: Receiver<Choice>,
+        catalog: CatalogReader,
+        bounds: SurveyBounds,
+    ) -> Result<(Choice, CatalogReader, Count)> {
+        let first = ListSurveyor { lister: self, choices: &choices, catalog, count: Count::default() };
+        let (ListSurveyor { catalog, count, .. }, prints) = survey(self.walk(), bounds, first)?;
+        let choice = match choices.try_recv() {
+            Ok(choice) => Some(choice),
+            Err(TryRecvError::Empty) => {
+                self.send(Listed::Survey(prints))?;
+                choices.blocking_recv()
             }
-            self.count(&step, count);
-            prints.push(match step {
-                Step::Listing(listing) => self.print(listing)?,
-                // To be listed, which says why.
-                Step::Unreadable { path, .. } => Printed { directory: path, part: Part::WHOLE, fingerprint: None },
-            });
-            if prints.len() > DIRECTORIES_MAX {
-                self.send(Listed::Survey(None))?;
-                return choices.recv().map_err(|_| Error::Gone);
-            }
-        }
-        self.send(Listed::Survey(Some(prints)))?;
-        choices.recv().map_err(|_| Error::Gone)
+            Err(TryRecvError::Disconnected) => None,
+        };
+        Ok((choice.ok_or(Error::Gone)?, catalog, count))
     }
 
-    fn print(&self, listing: Listing) -> Result<Printed> {
+    fn print(&self, catalog: &CatalogReader, listing: Listing) -> Result<Printed> {
         let Listing { path, part, mut entries, .. } = listing;
         entries.retain(|(name, stat)| !self.leaves_out(&path, name, stat));
         let leaves = entries.iter().filter(|(_, stat)| stat.kind != Kind::Directory);
         // A seal speaks of owners, too.
-        let sealed = if self.owners {
-            unbroken(&self.catalog, &path, part, leaves.map(|(name, stat)| (name, stat)))
-        } else {
-            None
+        let sealed = match self.owners {
+            true => unbroken(catalog, &path, part, leaves.map(|(name, stat)| (name, stat))),
+            false => None,
         };
         let (mut leaves, mut directories) = (Fingerprint::default(), Fingerprint::default());
-        let (mut rows, mut dir) = (self.catalog.rows(&path), None);
+        let (mut rows, mut dir) = (catalog.rows(&path), None);
         for (name, stat) in entries {
             let record = match (sealed, stat.kind) {
-                (Some(_), Kind::Directory) => self.catalog.get(&path.join(&name))?,
+                (Some(_), Kind::Directory) => catalog.get(&path.join(&name))?,
                 (Some(_), _) => continue,
                 (None, _) => rows.record(&name)?,
             };
@@ -192,22 +187,22 @@ impl Lister {
 
     // Pages.
 
-    fn tell(&self, step: Step) -> Result<()> {
+    fn tell(&self, catalog: &CatalogReader, step: Step) -> Result<()> {
         match step {
             // It goes with its own change; the subtree itself is looked at again when the comparison ends.
             Step::Unreadable { error, .. } if error.is_gone() => Ok(()),
             Step::Unreadable { path, error } => self.send(Listed::Unreadable { path, errno: error.errno() }),
-            Step::Listing(listing) => self.directory(listing),
+            Step::Listing(listing) => self.directory(catalog, listing),
         }
     }
 
-    fn directory(&self, listing: Listing) -> Result<()> {
+    fn directory(&self, catalog: &CatalogReader, listing: Listing) -> Result<()> {
         let Listing { path, part, entries: found, .. } = listing;
         let dir = match self.tree.dir(&path) {
             Ok(dir) => dir,
-            Err(error) => return self.tell(Step::Unreadable { path, error }),
+            Err(error) => return self.tell(catalog, Step::Unreadable { path, error }),
         };
-        let (mut entries, mut bytes, mut rows) = (Vec::new(), 0, self.catalog.rows(&path));
+        let (mut entries, mut bytes, mut rows) = (Vec::new(), 0, catalog.rows(&path));
         for (name, stat) in found {
             if self.leaves_out(&path, &name, &stat) {
                 continue;
@@ -224,6 +219,41 @@ impl Lister {
             }
         }
         self.send(Listed::Page { directory: path, part, more: false, entries })
+    }
+}
+
+/// What one thread has of a survey.
+struct ListSurveyor<'a> {
+    lister: &'a Lister,
+    /// Only looked at: what comes is taken when all have ended.
+    choices: &'a Receiver<Choice>,
+    catalog: CatalogReader,
+    count: Count,
+}
+
+impl Surveyor for ListSurveyor<'_> {
+    type Error = Error;
+
+    fn another(&self) -> Result<Self> {
+        Ok(Self { catalog: self.catalog.another()?, count: Count::default(), ..*self })
+    }
+
+    fn step(&mut self, _: &mut Walk, step: Step) -> Result<Option<Printed>> {
+        // A replica that knows nothing says so at once; or there is nobody any more who would choose.
+        if !self.choices.is_empty() || self.choices.is_closed() {
+            return Ok(None);
+        }
+        self.lister.count(&step, &mut self.count);
+        Ok(Some(match step {
+            Step::Listing(listing) => self.lister.print(&self.catalog, listing)?,
+            // To be listed, which says why.
+            Step::Unreadable { path, .. } => Printed { directory: path, part: Part::WHOLE, fingerprint: None },
+        }))
+    }
+
+    fn join(&mut self, other: Self) {
+        self.count.entries += other.count.entries;
+        self.count.sockets += other.count.sockets;
     }
 }
 
@@ -248,3 +278,7 @@ fn describe(dir: &Dir, name: &Name, stat: &Stat, record: Option<&Record>) -> Opt
     let hash = proved.and_then(|record| record.hash);
     Some(Entry::of(stat, hash, &target, xattrs))
 }
+
+#[cfg(test)]
+#[path = "listing_tests.rs"]
+mod tests;

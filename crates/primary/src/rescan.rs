@@ -12,7 +12,7 @@ use crate::planner::Planner;
 use crate::{Error, Result};
 use fulmar_model::{Filter, Hash, Kind, Name, Record, RelPath, Scope, Seq, Stat, Timestamp};
 use fulmar_store::{CatalogReader, NewChange, Queue, Rows};
-use fulmar_tree::{Clock, Listing, Part, Step, Tree, Walk, hash_bytes, unbroken, walk_together};
+use fulmar_tree::{Clock, Listing, Part, Step, Tree, Walk, hash_bytes, unbroken, walk_together, walkers};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -21,8 +21,6 @@ use tokio::sync::{mpsc, watch};
 const GROUP: usize = 512;
 /// Missing paths that a thread remembers until the end of a scan; beyond it they are queued as they are found.
 const MISSING_MAX: usize = 50_000;
-/// Threads that scan the whole tree: the disk and the queue have others to serve.
-const THREADS_MAX: usize = 4;
 
 /// A way to ask for scans.
 #[derive(Clone)]
@@ -120,15 +118,14 @@ impl Rescan {
                 return first.write(true);
             }
         }
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         let mut scanners = vec![first];
-        for _ in 1..if subtree.is_root() { threads } else { 1 } {
+        for _ in 1..if subtree.is_root() { walkers() } else { 1 } {
             scanners.push(self.scanner(&tree)?);
         }
         let filter = self.filter.clone();
         let enter = move |path: &RelPath, _: &Stat| !filter.excludes_here(path, true);
         let walk = Walk::filtered(&tree, subtree, Arc::new(enter));
-        let mut scanners = walk_together(walk, scanners, Scanner::step)?;
+        walk_together(walk, &mut scanners, Scanner::step)?;
         let count = scanners.iter().map(|scanner| scanner.missing.len() as u64).sum();
         if count > 0 {
             self.planner.ask_blocking(move |planner| planner.expect_removals(None, count))??;

@@ -3,19 +3,21 @@
 //! A fingerprint is made of what is recorded and proved unchanged. What has no record does not belong to it: such strays are
 //! what the listing would not have, and are told of when the comparison ends, unless their directory was listed meanwhile.
 
-use crate::Result;
 use crate::compare::Comparer;
 use crate::drift::group_is_whole;
 use crate::open::is_ignored;
+use crate::{Error, Result};
 use fulmar_model::{Entry, Hash, Kind, LinkGroup, Name, Record, RelPath, Stat};
+use fulmar_store::CatalogReader;
 use fulmar_tree::{
-    DIRECTORIES_MAX, Dir, Fingerprint, Listing, Part, Printed, Step, Tree, Walk, digest, fingerprint_of, print_of,
-    unbroken,
+    Dir, Fingerprint, Listing, Part, Printed, Step, SurveyBounds, Surveyor, Tree, Walk, digest, fingerprint_of,
+    print_of, survey, unbroken,
 };
 use fulmar_wire::{FromReplica, Print};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Strays that are remembered; beyond it everything is listed.
+/// Strays that all threads together remember; beyond it everything is listed.
 const STRAYS_MAX: usize = 100_000;
 
 /// What a survey has found.
@@ -25,23 +27,19 @@ pub(crate) struct Surveyed {
 }
 
 /// Paths that no listing has, by directory and part.
-#[derive(Default)]
-struct Strays {
-    paths: HashMap<(RelPath, Part), Vec<RelPath>>,
-    count: usize,
-}
+type Strays = HashMap<(RelPath, Part), Vec<RelPath>>;
 
 impl Surveyed {
     /// The directory is listed instead, or cannot be: whatever is said of it comes from there.
     pub(crate) fn forget(&mut self, directory: &RelPath, part: (u32, u32)) {
         if let Some(part) = Part::new(part.0, part.1) {
-            self.strays.paths.remove(&(directory.clone(), part));
+            self.strays.remove(&(directory.clone(), part));
         }
     }
 
     /// Paths that the listing would not have had.
     pub(crate) fn into_strays(self) -> impl Iterator<Item = Vec<RelPath>> {
-        self.strays.paths.into_values()
+        self.strays.into_values()
     }
 
     /// Which of the primary's directories are not so here.
@@ -62,52 +60,81 @@ impl Surveyed {
 impl Comparer {
     /// The answer to a survey of everything below a directory; what was found is kept in `surveyed`.
     pub(crate) fn survey(&mut self, subtree: &RelPath) -> Result<FromReplica> {
-        let mut strays = Strays::default();
-        let prints = self.look_over(subtree, &mut strays)?;
-        let fingerprint = prints.as_ref().and_then(|prints| fingerprint_of(prints));
+        let found = self.look_over(subtree, SurveyBounds::default(), STRAYS_MAX)?;
+        let fingerprint = found.as_ref().and_then(|(prints, _)| fingerprint_of(prints));
         let known = |printed: Printed| Some(((printed.directory, printed.part), printed.fingerprint?));
-        let prints = prints.map(|prints| prints.into_iter().filter_map(known).collect());
-        self.surveyed = prints.map(|prints| Surveyed { prints, strays });
+        self.surveyed =
+            found.map(|(prints, strays)| Surveyed { prints: prints.into_iter().filter_map(known).collect(), strays });
         Ok(FromReplica::Surveyed { fingerprint })
     }
 
-    /// In the order of the walk. `None`, and everything is listed: nothing is known here, or not of every entry, or too much.
-    fn look_over(&self, subtree: &RelPath, strays: &mut Strays) -> Result<Option<Vec<Printed>>> {
-        let (Some(tree), Some(catalog)) = (&self.tree, &self.catalog) else { return Ok(None) };
+    /// `None`, and everything is listed: nothing is known here, or not of every entry, or too much.
+    fn look_over(
+        &mut self,
+        subtree: &RelPath,
+        bounds: SurveyBounds,
+        strays_max: usize,
+    ) -> Result<Option<(Vec<Printed>, Strays)>> {
+        let Some(tree) = &self.tree else { return Ok(None) };
+        let Some(catalog) = self.catalog.take() else { return Ok(None) };
         if catalog.children(subtree, None, 1)?.is_empty() {
+            self.catalog = Some(catalog);
             return Ok(None);
         }
-        let mut prints = Vec::new();
-        let mut walk = Walk::new(tree, subtree);
-        while let Some(step) = walk.next_dir() {
-            let Step::Listing(listing) = step else { return Ok(None) };
-            let printed = self.print(tree, &mut walk, listing, strays)?;
-            let unknown = printed.fingerprint.is_none();
-            prints.push(printed);
-            if unknown || prints.len() > DIRECTORIES_MAX || strays.count > STRAYS_MAX {
-                return Ok(None);
-            }
-        }
-        Ok(Some(prints))
+        let (owners, strays, count) = (self.owners, Strays::new(), AtomicUsize::new(0));
+        let first = TreeSurveyor { tree, catalog, owners, strays, strays_max, count: &count };
+        let (TreeSurveyor { catalog, strays, .. }, prints) = survey(Walk::new(tree, subtree), bounds, first)?;
+        self.catalog = Some(catalog);
+        Ok(prints.map(|prints| (prints, strays)))
+    }
+}
+
+/// What one thread has of a survey.
+struct TreeSurveyor<'a> {
+    tree: &'a Tree,
+    catalog: CatalogReader,
+    owners: bool,
+    strays: Strays,
+    strays_max: usize,
+    /// Strays of all.
+    count: &'a AtomicUsize,
+}
+
+impl Surveyor for TreeSurveyor<'_> {
+    type Error = Error;
+
+    fn another(&self) -> Result<Self> {
+        Ok(Self { catalog: self.catalog.another()?, strays: Strays::new(), ..*self })
     }
 
-    fn print(&self, tree: &Tree, walk: &mut Walk, listing: Listing, strays: &mut Strays) -> Result<Printed> {
+    fn step(&mut self, walk: &mut Walk, step: Step) -> Result<Option<Printed>> {
+        let Step::Listing(listing) = step else { return Ok(None) };
+        let printed = self.print(walk, listing)?;
+        let known = printed.fingerprint.is_some() && self.count.load(Ordering::Relaxed) <= self.strays_max;
+        Ok(known.then_some(printed))
+    }
+
+    fn join(&mut self, other: Self) {
+        self.strays.extend(other.strays);
+    }
+}
+
+impl TreeSurveyor<'_> {
+    fn print(&mut self, walk: &mut Walk, listing: Listing) -> Result<Printed> {
         let Listing { path, part, entries, .. } = listing;
         let leaves = entries.iter().filter(|(_, stat)| stat.kind != Kind::Directory);
         // A seal speaks of owners, too.
-        let catalog = self.catalog.as_ref().filter(|_| self.owners);
-        let sealed =
-            catalog.and_then(|catalog| unbroken(catalog, &path, part, leaves.map(|(name, stat)| (name, stat))));
+        let sealed = match self.owners {
+            true => unbroken(&self.catalog, &path, part, leaves.map(|(name, stat)| (name, stat))),
+            false => None,
+        };
         let (mut leaves, mut directories) = (Fingerprint::default(), Fingerprint::default());
-        let (mut here, mut dir) = (Vec::new(), None);
-        let mut rows = self.catalog.as_ref().map(|catalog| catalog.rows(&path));
+        let (mut here, mut dir, mut rows) = (Vec::new(), None, self.catalog.rows(&path));
         for (name, stat) in entries {
-            let record = match (sealed, stat.kind, &mut rows) {
-                (Some(_), Kind::Directory, _) => {
-                    self.catalog.as_ref().map_or(Ok(None), |catalog| catalog.get(&path.join(&name)))?
-                }
-                (Some(_), ..) => continue,
-                (None, _, rows) => rows.as_mut().map_or(Ok(None), |rows| rows.record(&name))?,
+            let record = match (sealed, stat.kind) {
+                (Some(_), Kind::Directory) => self.catalog.get(&path.join(&name))?,
+                (Some(_), _) => continue,
+                (None, _) => rows.record(&name)?,
             };
             let Some(record) = record else {
                 walk.skip(&name);
@@ -117,14 +144,14 @@ impl Comparer {
                 continue;
             };
             let print = if stat.kind == Kind::Directory { &mut directories } else { &mut leaves };
-            match self.known(tree, &path, &mut dir, (&name, &stat), &record)? {
+            match self.known(&path, &mut dir, (&name, &stat), &record)? {
                 Some(entry) => print.add(&name, &entry, self.owners),
                 None => print.add_unknown(),
             }
         }
         if !here.is_empty() {
-            strays.count += here.len();
-            strays.paths.insert((path.clone(), part), here);
+            self.count.fetch_add(here.len(), Ordering::Relaxed);
+            self.strays.insert((path.clone(), part), here);
         }
         let leaves = sealed.map_or_else(|| leaves.finish(), |seal| Some(seal.leaves));
         Ok(Printed { directory: path, part, fingerprint: print_of(leaves, directories) })
@@ -134,7 +161,6 @@ impl Comparer {
     /// of an entry that was told.
     fn known(
         &self,
-        tree: &Tree,
         directory: &RelPath,
         dir: &mut Option<Dir>,
         (name, stat): (&Name, &Stat),
@@ -145,7 +171,7 @@ impl Comparer {
             return Ok(None);
         }
         if dir.is_none() && (!proved || stat.kind == Kind::Symlink) {
-            *dir = tree.dir(directory).ok();
+            *dir = self.tree.dir(directory).ok();
         }
         let target = match (stat.kind, &dir) {
             (Kind::Symlink, Some(dir)) => dir.read_link(name).ok(),
@@ -164,12 +190,15 @@ impl Comparer {
 
     /// Outer `None`: the link group is not known to be whole.
     fn known_group(&self, stat: &Stat, record: &Record, proved: bool) -> Result<Option<Option<LinkGroup>>> {
-        let Some(catalog) = &self.catalog else { return Ok(None) };
         Ok(match record.group {
             _ if stat.kind == Kind::Directory => Some(record.group),
-            Some(group) if proved && group_is_whole(catalog, group, stat.inode)? => Some(Some(group)),
-            None if stat.links == 1 || (proved && catalog.names_of(stat.inode, 2)?.len() < 2) => Some(None),
+            Some(group) if proved && group_is_whole(&self.catalog, group, stat.inode)? => Some(Some(group)),
+            None if stat.links == 1 || (proved && self.catalog.names_of(stat.inode, 2)?.len() < 2) => Some(None),
             _ => None,
         })
     }
 }
+
+#[cfg(test)]
+#[path = "survey_tests.rs"]
+mod tests;

@@ -18,7 +18,7 @@ use crate::seals::Unsealed;
 use fulmar_model::{Kind, Record, RelPath, Timestamp};
 use rusqlite::{Connection, params};
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A log that may be left behind.
 const LOG_LEFT_BYTES: u64 = 1 << 20;
@@ -35,7 +35,6 @@ pub struct Catalog {
     searched: Searched,
     pub(crate) unsealed: Unsealed,
     begun: bool,
-    in_memory: bool,
 }
 
 impl Deref for Catalog {
@@ -60,25 +59,18 @@ impl Catalog {
     pub(crate) fn open_as(path: &Path, layout: &Layout) -> Result<(Self, Opened)> {
         let (connection, opened) = open::open(path, layout, &|_| Ok(()))?;
         let reader = CatalogReader::of_writer(connection, path.to_owned());
-        Ok((
-            Self { reader, searched: layout.searched, unsealed: Unsealed::default(), begun: false, in_memory: false },
-            opened,
-        ))
+        Ok((Self { reader, searched: layout.searched, unsealed: Unsealed::default(), begun: false }, opened))
     }
 
     pub(crate) fn in_memory_as(layout: &Layout) -> Result<Self> {
         let connection = open::in_memory(layout, &|_| Ok(()))?;
-        let reader = CatalogReader::of_writer(connection, PathBuf::from(":memory:"));
-        Ok(Self { reader, searched: layout.searched, unsealed: Unsealed::default(), begun: false, in_memory: true })
+        let reader = CatalogReader::in_memory(connection);
+        Ok(Self { reader, searched: layout.searched, unsealed: Unsealed::default(), begun: false })
     }
 
     /// A connection for another thread. It sees what is committed.
     pub fn reader(&self) -> Result<CatalogReader> {
-        if self.in_memory {
-            return Err(Error::InMemory);
-        }
-        let path = &self.reader.path;
-        Ok(CatalogReader::beside_writer(open::open_read_only(path)?, path.clone()))
+        self.reader.another()
     }
 
     /// Remembers `record` at `path`. Directories above it that are missing become placeholders; what was below a

@@ -7,7 +7,7 @@
 
 use crate::column::{self, bits, clamp, limit, record_columns};
 use crate::directories::Directories;
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use crate::open;
 use crate::rows::Rows;
 use crate::schema::{self, Layout};
@@ -30,6 +30,8 @@ pub struct CatalogReader {
 enum Side {
     /// The writing connection: it knows when an id moves.
     Writer,
+    /// The same, of what no other connection sees.
+    Memory,
     /// Beside a writer, with the `data_version` in which the directories were found.
     Beside(Cell<Option<i64>>),
 }
@@ -91,6 +93,21 @@ impl CatalogReader {
     /// The reading half of the writing connection.
     pub(crate) fn of_writer(connection: Connection, path: PathBuf) -> Self {
         Self { connection, path, known: RefCell::default(), side: Side::Writer }
+    }
+
+    /// The only connection there is.
+    pub(crate) fn in_memory(connection: Connection) -> Self {
+        Self { connection, path: PathBuf::from(":memory:"), known: RefCell::default(), side: Side::Memory }
+    }
+
+    /// One more, for another thread. It sees what is committed.
+    pub fn another(&self) -> Result<Self> {
+        match self.side {
+            Side::Memory => Err(Error::InMemory),
+            Side::Writer | Side::Beside(_) => {
+                Ok(Self::beside_writer(open::open_read_only(&self.path)?, self.path.clone()))
+            }
+        }
     }
 
     /// A connection that only reads, beside a writer.
@@ -193,7 +210,7 @@ impl CatalogReader {
     /// Runs `body` in one state of the file.
     pub(crate) fn read<T>(&self, body: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         match &self.side {
-            Side::Writer => body(&self.connection).at(&self.path),
+            Side::Writer | Side::Memory => body(&self.connection).at(&self.path),
             Side::Beside(seen) => self.read_beside(seen, body).at(&self.path),
         }
     }

@@ -7,6 +7,17 @@ use crate::walk::{Step, Walk};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+/// Threads that share a walk, however many processors there are: the disk and the databases have others to serve.
+const WALKERS_MAX: usize = 4;
+
+/// How many hungry there are when nobody is to go on.
+const OVER: usize = usize::MAX;
+
+/// How many threads share the walk of a whole tree here.
+pub fn walkers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(WALKERS_MAX)
+}
+
 /// What a worker tells.
 enum Told<E> {
     /// It has nothing to do.
@@ -17,14 +28,13 @@ enum Told<E> {
     Over(Option<E>),
 }
 
-/// Goes through `walk` with a thread for each of `workers`, each of which does `work` with what it finds, and gives them
-/// back. `work` may have its walk [`skip`](Walk::skip) something. Directories and parts come as from the walk itself, each once.
-/// The first error ends all, except for threads that have nothing left to share.
+/// Goes through `walk` with a thread for each of `workers`, each of which does `work` with what it finds. `work` may have
+/// its walk [`skip`](Walk::skip) something. Directories and parts come as from the walk itself, each once. The first error ends all.
 pub fn walk_together<W: Send, E: Send>(
     walk: Walk,
-    mut workers: Vec<W>,
+    workers: &mut [W],
     work: impl Fn(&mut W, &mut Walk, Step) -> Result<(), E> + Sync,
-) -> Result<Vec<W>, E> {
+) -> Result<(), E> {
     // How many have nothing to do.
     let hungry = AtomicUsize::new(0);
     let error = std::thread::scope(|scope| {
@@ -41,7 +51,7 @@ pub fn walk_together<W: Send, E: Send>(
         drop(telling);
         deal(walk, ways, &told, &hungry)
     });
-    error.map_or(Ok(workers), Err)
+    error.map_or(Ok(()), Err)
 }
 
 /// Hands out what is shared, until nobody has anything left.
@@ -52,8 +62,7 @@ fn deal<E>(walk: Walk, ways: Vec<Sender<Walk>>, told: &Receiver<Told<E>>, hungry
             Ok(Told::Idle(worker)) => idle.push(worker),
             Ok(Told::Share(walk)) => waiting.push(walk),
             Ok(Told::Over(error)) => {
-                // Who offers something finds nobody who takes it, and ends.
-                hungry.store(ways.len(), Ordering::Relaxed);
+                hungry.store(OVER, Ordering::Relaxed);
                 return error;
             }
             Err(_) => return None,
@@ -83,11 +92,15 @@ fn each<E>(
         let Ok(mut walk) = walks.recv() else { break };
         while let Some(step) = walk.next_dir() {
             work(&mut walk, step)?;
-            if hungry.load(Ordering::Relaxed) > 0
-                && let Some(half) = walk.share()
-                && told.send(Told::Share(half)).is_err()
-            {
-                return Ok(());
+            match hungry.load(Ordering::Relaxed) {
+                0 => {}
+                OVER => return Ok(()),
+                _ => {
+                    if let Some(half) = walk.share() {
+                        // Nobody takes it: then another has failed, which shows next.
+                        let _ = told.send(Told::Share(half));
+                    }
+                }
             }
         }
     }

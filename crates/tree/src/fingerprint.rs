@@ -4,6 +4,7 @@
 use crate::Part;
 use crate::hash::hash_bytes;
 use fulmar_model::{Entry, Hash, Name, Node, RelPath};
+use std::cmp::Ordering;
 
 /// What a file takes with a name of 40 bytes.
 const FILE_BYTES: usize = 136;
@@ -96,7 +97,17 @@ pub struct Printed {
     pub fingerprint: Option<Hash>,
 }
 
-/// One hash over all of them, in the order of a [`crate::Walk`]; `None` when one is not known. Part of the protocol, too.
+impl Printed {
+    /// The order of a survey: each directory before what is in it, siblings by the bytes of their names, the parts of one
+    /// directly behind each other. Whoever found them, and when, does not show in it.
+    pub fn survey_cmp(&self, other: &Self) -> Ordering {
+        let part = |printed: &Self| (printed.part.index(), printed.part.of());
+        self.directory.walk_cmp(&other.directory).then_with(|| part(self).cmp(&part(other)))
+    }
+}
+
+/// One hash over all of them, which are in the order of [`Printed::survey_cmp`]; `None` when one is not known. Part of the
+/// protocol, too.
 pub fn fingerprint_of(directories: &[Printed]) -> Option<Hash> {
     let mut bytes = Vec::new();
     for printed in directories {

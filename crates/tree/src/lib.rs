@@ -1,7 +1,7 @@
 //! The only crate that touches replicated files, in reading order: the opened root (`root`), one directory of it (`dir`,
 //! its names in `list` and `part`; several kept open in `handles`), a whole subtree (`walk`, `crew`, `remove`), what is read
 //! (`reader`, `xattr`), what is written (`private`, `stage`, `nest`, `staged`, `held`, `outflow`, `metadata`), and what surrounds it (`lock`,
-//! `clock`, `hash`, `fingerprint`, `sealing`, `error`, `sys`). `audit` reads all of a tree for a comparison.
+//! `clock`, `hash`, `fingerprint`, `sealing`, `survey`, `error`, `sys`). `audit` reads all of a tree for a comparison.
 //!
 //! Invariants: every access starts at a held directory handle and names one component, or a relative path that the
 //! kernel resolves beneath that handle without following symlinks (`openat2`) and without crossing a mount point. No
@@ -31,12 +31,13 @@ mod root;
 mod sealing;
 mod stage;
 mod staged;
+mod survey;
 mod sys;
 pub mod walk;
 mod xattr;
 
 pub use clock::Clock;
-pub use crew::walk_together;
+pub use crew::{walk_together, walkers};
 pub use dir::{Dir, Replace};
 pub use error::{Error, Result};
 pub use fingerprint::{DIRECTORIES_MAX, Fingerprint, Printed, fingerprint_of, print_of};
@@ -56,5 +57,6 @@ pub use root::{Tree, identify};
 pub use sealing::{Sealing, unbroken};
 pub use stage::Stage;
 pub use staged::{Staged, StagedFile};
+pub use survey::{SurveyBounds, Surveyor, survey};
 pub use walk::{Listing, Step, Walk, list_part};
 pub use xattr::digest;

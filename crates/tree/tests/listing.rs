@@ -127,7 +127,8 @@ fn a_walk_by_several_threads_finds_the_same_and_every_thread_gets_some() {
             Ok(())
         };
         let walk = Walk::new(&fixture.tree, &RelPath::root());
-        let found = walk_together(walk, vec![Vec::new(); threads], begin).expect("no error");
+        let mut found = vec![Vec::new(); threads];
+        walk_together(walk, &mut found, begin).expect("no error");
         assert!(found.iter().all(|some| !some.is_empty()), "{found:?}");
         let mut found = found.concat();
         found.sort();
@@ -135,10 +136,38 @@ fn a_walk_by_several_threads_finds_the_same_and_every_thread_gets_some() {
     }
     let failing = |_: &mut (), _: &mut Walk, _| Err("no");
     let walk = || Walk::new(&fixture.tree, &RelPath::root());
-    assert_eq!(walk_together(walk(), vec![(), ()], failing), Err("no"));
-    let panics =
-        std::panic::catch_unwind(|| walk_together(walk(), vec![(), ()], |(), _, _| panic!("a fault")) as Result<_, ()>);
+    assert_eq!(walk_together(walk(), &mut [(), ()], failing), Err("no"));
+    let panics = std::panic::catch_unwind(|| {
+        walk_together(walk(), &mut [(), ()], |(), _, _| panic!("a fault")) as Result<_, ()>
+    });
     assert!(panics.is_err());
+}
+
+#[test]
+fn an_error_of_one_thread_ends_the_others_though_they_have_nothing_to_share() {
+    const DEEP: usize = 1500;
+    let fixture = Fixture::in_memory();
+    fixture.mkdir("deep/d").mkdir("other");
+    let (deepest, never) = (Mutex::new(0), Condvar::new());
+    let work = |(): &mut (), _: &mut Walk, step: Step| {
+        let Step::Listing(listing) = step else { return Ok(()) };
+        if listing.path == rel("other") {
+            return Err("no");
+        }
+        let depth = listing.path.names().count();
+        // Below what is in it there is always one more, and time for another thread to look into the other one.
+        if (1..=DEEP).contains(&depth) {
+            std::fs::create_dir(fixture.path(&listing.path.to_string()).join("d/d")).expect("a directory");
+            let deepest = deepest.lock().expect("no panic");
+            let (mut deepest, _) = never.wait_timeout(deepest, Duration::from_millis(5)).expect("no panic");
+            *deepest = depth;
+        }
+        Ok(())
+    };
+    let ended = walk_together(Walk::new(&fixture.tree, &RelPath::root()), &mut [(), ()], work);
+    let deepest = deepest.into_inner().expect("no panic");
+    assert_eq!(ended, Err("no"));
+    assert!(deepest < DEEP, "{deepest}");
 }
 
 #[test]

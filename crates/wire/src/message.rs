@@ -218,7 +218,7 @@ pub enum FromPrimary {
     Prints {
         /// Number of the page within the session, to be named in the answer.
         page: u32,
-        /// In the order of a listing.
+        /// In the order of a survey (docs/protocol.md).
         prints: Vec<Print>,
     },
     /// Of an audit; the first of them takes the place of `Hello`.

@@ -80,11 +80,9 @@ impl Visit<'_> {
         let (pages_in, pages) = mpsc::channel(PAGES_MAX);
         // Below a single directory the listing is as quick as the question whether it is needed.
         let surveys = subtree.is_root() && self.session.would.is_none();
-        let (survey, choices) =
-            surveys.then(std::sync::mpsc::channel).map(|(way, end)| (Survey::new(way), end)).unzip();
+        let (survey, choices) = surveys.then(|| mpsc::channel(1)).map(|(way, end)| (Survey::new(way), end)).unzip();
         let lister = Lister {
             tree: self.tree.clone(),
-            catalog,
             filter: self.session.filter.clone(),
             subtree: subtree.clone(),
             owners: self.owners,
@@ -92,7 +90,7 @@ impl Visit<'_> {
             pages: pages_in,
         };
         let body = move || {
-            if let Err(error) = lister.run() {
+            if let Err(error) = lister.run(catalog) {
                 tracing::warn!(error = %crate::error::chain(&error), "the listing was cut short");
             }
         };

@@ -10,13 +10,14 @@ use fulmar_model::{Hash, RelPath};
 use fulmar_tree::{Part, Printed, fingerprint_of};
 use fulmar_wire::{FRAME_BYTES_MAX, FromPrimary, PAGE_ENTRIES_MAX, Print};
 use std::collections::HashMap;
-use std::sync::mpsc;
+use tokio::sync::mpsc;
 
 /// What a print takes in a frame besides its path.
 const PRINT_BYTES: usize = 64;
 
 /// Its state.
 pub(super) struct Survey {
+    /// Has room for the one that is made.
     choices: mpsc::Sender<Choice>,
     ours: Option<Vec<Printed>>,
     theirs: Option<Hash>,
@@ -125,7 +126,7 @@ impl Visit<'_> {
     fn choose(&mut self, choice: Choice) -> Result<()> {
         let Some(Comparing { stage, survey, .. }) = &mut self.comparing else { return Ok(()) };
         *stage = Stage::Listing;
-        survey.take().map_or(Ok(()), |survey| survey.choices.send(choice).map_err(|_| Error::Gone))
+        survey.take().map_or(Ok(()), |survey| survey.choices.try_send(choice).map_err(|_| Error::Gone))
     }
 
     fn survey(&mut self) -> Option<&mut Survey> {

@@ -46,7 +46,9 @@ pub fn mailboxes(tree: &Tree, how: &Auditing, meter: &Meter) -> Result<Vec<Mailb
     };
     // Each may hold a list.
     let threads = how.threads.clamp(1, readers(Depth::Quick, how.idle));
-    let mut all = walk_together(walk, vec![Vec::new(); threads], work)?.concat();
+    let mut found = vec![Vec::new(); threads];
+    walk_together(walk, &mut found, work)?;
+    let mut all = found.concat();
     all.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     Ok(all)
 }
