@@ -13,7 +13,7 @@ use crate::rescan::Rescans;
 use crate::settle::{Pauses, Settle};
 use crate::{Error, Result};
 use fulmar_model::{Cadence, RelPath, Scope, Seq};
-use fulmar_store::{NewChange, Queue};
+use fulmar_store::{NewChange, Queue, QueueLog};
 use fulmar_watch::{Event, Pace, RootGone};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -71,6 +71,8 @@ impl Flush {
 pub(crate) struct Capture {
     pub(crate) events: Receiver<Event>,
     pub(crate) queue: Keeper<Queue>,
+    /// Synced here: the owner of the queue has others to serve.
+    pub(crate) log: QueueLog,
     pub(crate) planner: Keeper<Planner>,
     pub(crate) rescans: Rescans,
     pub(crate) notices: mpsc::Sender<Notice>,
@@ -82,7 +84,7 @@ pub(crate) struct Capture {
 
 impl Capture {
     /// Runs until the watcher ends.
-    pub(crate) fn run(self) -> Result<()> {
+    pub(crate) fn run(mut self) -> Result<()> {
         let mut held = Held { settle: Settle::new(self.pauses), gone: Gone::default() };
         let mut group = Group::default();
         let mut cadence = Cadence::new(DISTANCE, AT_ONCE, Instant::now());
@@ -193,12 +195,13 @@ impl Capture {
         Ok(None)
     }
 
-    fn write(&self, group: &mut Group) -> Result<Option<Seq>> {
+    fn write(&mut self, group: &mut Group) -> Result<Option<Seq>> {
         if group.changes.is_empty() {
             return Ok(None);
         }
         let changes = group.take();
-        let last = self.queue.ask_blocking(move |queue| queue.put(&changes))??;
+        let last = self.queue.ask_blocking(move |queue| queue.put_unsynced(&changes))??;
+        self.log.flush(last)?;
         advance(&self.last, last);
         Ok(Some(last))
     }

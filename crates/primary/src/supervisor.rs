@@ -48,6 +48,7 @@ impl Supervisor {
         let capture = Capture {
             events: events_out,
             queue: self.queue.clone(),
+            log: self.queue.ask(|queue| queue.log()).await?,
             planner: self.planner.clone(),
             rescans: self.rescans.clone(),
             notices,

@@ -34,7 +34,7 @@ pub use cursor::{Ack, ReplicaRow};
 pub use error::{Error, Result};
 pub use open::{Opened, Rebuilt, set_aside};
 pub use outstanding::{Outstanding, OutstandingCount, Pending, Reach, Unfinished, Waiting, Work};
-pub use queue::{Backlog, NewChange, Queue};
+pub use queue::{Backlog, NewChange, Queue, QueueLog};
 pub use reader::CatalogReader;
 pub use replica::{Intent, Quarantined, ReplicaStore};
 pub use rows::Rows;

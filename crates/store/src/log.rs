@@ -43,6 +43,14 @@ impl Log {
         }
     }
 
+    /// The log of the same database, for another thread.
+    pub(crate) fn another(&self) -> Self {
+        match self.place {
+            Place::Nowhere => Self::nowhere(),
+            Place::Closed | Place::Open(_) => Self::beside(),
+        }
+    }
+
     /// Makes every commit so far durable. `database`: its file.
     pub(crate) fn flush(&mut self, database: &Path) -> Result<()> {
         let failed = |source| Error::Flush { path: database.to_owned(), source };

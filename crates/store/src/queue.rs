@@ -3,7 +3,7 @@
 //! Invariants:
 //! - One row per path, so the queue never outgrows the tree.
 //! - Positions only grow and are never given twice, also when the table was emptied and the process restarted: the
-//!   counter is stored in the transaction that uses it.
+//!   counter is stored in the transaction that uses it, and nobody is told of one that a power cut could take away.
 //! - A row goes only when the planner has taken it and every replica with a cursor has acknowledged it (`cursor`).
 //!
 //! The head, up to which the planner has taken rows, is not stored: after a restart every remaining row is looked at
@@ -19,6 +19,8 @@ use fulmar_model::{Change, QueueId, RelPath, Scope, Seq};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A suspicion without a position yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +49,25 @@ pub struct Queue {
     pub(crate) log: Log,
     id: QueueId,
     head: Seq,
-    last: Seq,
+    /// The highest position ever given.
+    given: Seq,
+    durable: Arc<AtomicU64>,
+}
+
+/// The log of a queue, for a thread that syncs it beside the queue's owner.
+pub struct QueueLog {
+    log: Log,
+    path: PathBuf,
+    durable: Arc<AtomicU64>,
+}
+
+impl QueueLog {
+    /// Makes everything up to a position that [`Queue::put_unsynced`] gave durable; from here on the planner may take it.
+    pub fn flush(&mut self, upto: Seq) -> Result<()> {
+        self.log.flush(&self.path)?;
+        self.durable.fetch_max(upto.0, Ordering::AcqRel);
+        Ok(())
+    }
 }
 
 impl Queue {
@@ -82,7 +102,9 @@ impl Queue {
             // Positions would be given twice.
             return Err(column::bad(1, Type::Integer)).at(path);
         }
-        let queue = Self { connection, path: path.to_owned(), log, id: QueueId(id), head: Seq(0), last };
+        let durable = Arc::new(AtomicU64::new(last.0));
+        let (path, id) = (path.to_owned(), QueueId(id));
+        let queue = Self { connection, path, log, id, head: Seq(0), given: last, durable };
         queue.check_rounds()?;
         Ok(queue)
     }
@@ -97,9 +119,14 @@ impl Queue {
         self.head
     }
 
-    /// The highest position ever given.
+    /// The highest position that is durable. What was put behind it is nobody's business yet.
     pub fn last(&self) -> Seq {
-        self.last
+        Seq(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Its log, to be synced by who puts.
+    pub fn log(&self) -> QueueLog {
+        QueueLog { log: self.log.another(), path: self.path.clone(), durable: Arc::clone(&self.durable) }
     }
 
     /// Adds suspicions in one transaction and gives the highest position, which covers them all.
@@ -109,10 +136,21 @@ impl Queue {
     /// cursor: a replica that has been compared was given a position ahead of the planner, and asks for nothing before it.
     pub fn put(&mut self, changes: &[NewChange]) -> Result<Seq> {
         if changes.is_empty() {
-            return Ok(self.last);
+            return Ok(self.last());
         }
-        let (head, mut last) = (self.head, self.last);
-        self.write(|transaction| {
+        let last = self.put_unsynced(changes)?;
+        self.sync()?;
+        Ok(last)
+    }
+
+    /// The same, and whoever calls it makes it durable by [`QueueLog::flush`]: meanwhile the owner of the queue has time for
+    /// others, who see none of it. (Something else that is durable may be first.)
+    pub fn put_unsynced(&mut self, changes: &[NewChange]) -> Result<Seq> {
+        if changes.is_empty() {
+            return Ok(self.given);
+        }
+        let (head, mut last) = (self.head, self.given);
+        self.write_unsynced(|transaction| {
             let passed = cursor::furthest(transaction)?.unwrap_or(head).max(head);
             let mut changed = false;
             for change in changes {
@@ -123,13 +161,13 @@ impl Queue {
             }
             Ok(())
         })?;
-        self.last = last;
+        self.given = last;
         Ok(last)
     }
 
     /// The next rows for the planner, in order; the head moves to the last of them.
     pub fn take(&mut self, rows: usize) -> Result<Vec<Change>> {
-        let taken = self.between(self.head, self.last, rows)?;
+        let taken = self.between(self.head, self.last(), rows)?;
         if let Some(change) = taken.last() {
             self.head = change.seq;
         }
@@ -223,8 +261,15 @@ impl Queue {
     /// A transaction that is durable when this returns.
     pub(crate) fn write<T>(&mut self, body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
         let value = self.write_unsynced(body)?;
-        self.log.flush(&self.path)?;
+        self.sync()?;
         Ok(value)
+    }
+
+    /// Makes everything so far durable.
+    fn sync(&mut self) -> Result<()> {
+        self.log.flush(&self.path)?;
+        self.durable.fetch_max(self.given.0, Ordering::AcqRel);
+        Ok(())
     }
 
     /// A transaction that is durable with the next one that is synced: a power cut may take it away, and what it says must

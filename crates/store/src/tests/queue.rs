@@ -47,6 +47,28 @@ fn a_path_that_changes_for_ever_keeps_its_place_until_it_was_taken() {
 }
 
 #[test]
+fn what_a_power_cut_could_take_away_is_nobodys_business_yet() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let (mut queue, _) = Queue::open(&folder.path().join("queue.db"), queue_id(1)).expect("open");
+    let mut log = queue.log();
+    queue.put(&[suspect("a", 1)]).expect("put");
+    assert_eq!(queue.put_unsynced(&[suspect("b", 2)]).expect("put"), Seq(2));
+    assert_eq!(queue.last(), Seq(1));
+    assert_eq!(queue.take(9).expect("take"), [change(1, "a", Scope::Path, 1)]);
+    log.flush(Seq(2)).expect("flush");
+    assert_eq!(queue.last(), Seq(2));
+    assert_eq!(queue.take(9).expect("take"), [change(2, "b", Scope::Path, 2)]);
+    // One that was taken back to the end, and something durable of another's behind it.
+    assert_eq!(queue.put_unsynced(&[suspect("b", 3)]).expect("put"), Seq(3));
+    assert_eq!((queue.last(), queue.take(9).expect("take")), (Seq(2), Vec::new()));
+    queue.meta_set("key", b"value").expect("set");
+    assert_eq!(queue.last(), Seq(3));
+    // A log that is late takes nothing back.
+    log.flush(Seq(2)).expect("flush");
+    assert_eq!(queue.last(), Seq(3));
+}
+
+#[test]
 fn a_second_suspicion_widens_and_never_narrows_and_keeps_the_earliest_time() {
     let mut queue = queue();
     queue.put(&[suspect("a", 10)]).expect("put");
