@@ -35,7 +35,7 @@ pub use imap::{Imap, Mailbox, Message, Response};
 pub use ledger::{Confirmed, Ledger};
 pub use life::{Life, MailLife, Options};
 pub use lmtp::deliver;
-pub use loop_mount::LoopMount;
+pub use loop_mount::{Format, LoopMount};
 pub use need::{is_root, need, need_root, skipped};
 pub use process::{Binary, Finished, Running};
 pub use random::{Random, fresh_seed};

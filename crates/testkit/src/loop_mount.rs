@@ -1,25 +1,41 @@
-//! A small file system of its own: an image file, ext4, mounted through a loop device. It can be filled, and its power
-//! can be cut.
+//! A small file system of its own: an image file, mounted through a loop device. It can be filled, and its power can be cut.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// An ext4 in an image file, unmounted and gone when dropped.
+/// What a file system is made as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Files do not share extents.
+    Ext4,
+    /// They do; 128 MiB at least.
+    Btrfs,
+    /// They do; 320 MiB at least.
+    Xfs,
+}
+
+/// A file system in an image file, unmounted and gone when dropped.
 pub struct LoopMount {
     directory: tempfile::TempDir,
     mounted: bool,
 }
 
 impl LoopMount {
-    /// Makes and mounts a file system of `bytes`; `None`, said so, where the machine cannot (see [`crate::need_root`]).
+    /// Makes and mounts an ext4 of `bytes`; `None`, said so, where the machine cannot (see [`crate::need_root`]).
     pub fn new(bytes: u64) -> Option<Self> {
-        if !(crate::need_root("mounting an image")
-            && crate::need("mkfs.ext4")
-            && crate::need("debugfs")
-            && crate::need("mount"))
-        {
+        if crate::need("debugfs") { Self::of(Format::Ext4, bytes) } else { None }
+    }
+
+    /// The same of another format. What is said of rot, ages and links is for ext4 alone, of power for btrfs not.
+    pub fn of(format: Format, bytes: u64) -> Option<Self> {
+        let (program, options) = match format {
+            Format::Ext4 => ("mkfs.ext4", &["-q", "-m", "0"][..]),
+            Format::Btrfs => ("mkfs.btrfs", &["-q"][..]),
+            Format::Xfs => ("mkfs.xfs", &["-q", "-m", "reflink=1"][..]),
+        };
+        if !(crate::need_root("mounting an image") && crate::need(program) && crate::need("mount")) {
             return None;
         }
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -27,7 +43,7 @@ impl LoopMount {
         let image = File::create(mount.image()).expect("an image file");
         image.set_len(bytes).expect("a sparse image");
         std::fs::create_dir(mount.path()).expect("a mount point");
-        expect_success(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(mount.image()));
+        expect_success(Command::new(program).args(options).arg(mount.image()));
         mount.mount();
         Some(mount)
     }
@@ -37,10 +53,18 @@ impl LoopMount {
         self.directory.path().join("mounted")
     }
 
+    /// Bytes taken, once everything is written out.
+    pub fn used(&self) -> u64 {
+        let root = File::open(self.path()).expect("a mounted file system");
+        rustix::fs::syncfs(&root).expect("written out");
+        let all = rustix::fs::fstatvfs(&root).expect("a file system");
+        (all.f_blocks - all.f_bfree) * all.f_frsize
+    }
+
     /// Cuts the power: whatever is not on the image is lost. Every later access fails until [`Self::remount`].
     pub fn shutdown(&self) {
         let root = File::open(self.path()).expect("a mounted file system");
-        crate::syscall::shutdown(&root).expect("ext4 knows FS_IOC_SHUTDOWN");
+        crate::syscall::shutdown(&root).expect("ext4 and xfs know FS_IOC_SHUTDOWN");
     }
 
     /// Unmounts and mounts again, replaying the journal, as a machine does that comes back. Nobody may use it meanwhile:
