@@ -16,7 +16,7 @@ fn now_ms() -> i64 {
 
 fn settings(folder: &Path, deep: Duration) -> Settings {
     let (runtime, replica) = (tokio::runtime::Handle::current(), folder.join("replica"));
-    let serve = move |link: Link| {
+    let serve = move |link: Link, _| {
         let options = fulmar_replica::Options {
             fresh: ReplicaId(Id([2; 16])),
             boot: Id([3; 16]),

@@ -96,7 +96,7 @@ fn level(at: &Path) {
 fn settings(pair: &Pair, scope: Scope) -> AuditSettings {
     let [source, replica] = pair.sides();
     let runtime = tokio::runtime::Handle::current();
-    let serve = move |link: Link| {
+    let serve = move |link: Link, _| {
         let options = fulmar_replica::Options {
             fresh: ReplicaId(Id([2; 16])),
             boot: Id([3; 16]),

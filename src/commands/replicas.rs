@@ -121,11 +121,11 @@ fn target(place: Place, trees: &Trees, boot: fulmar_model::Id) -> Result<Target>
         Place::Here(path) => {
             let options = serving(boot);
             let runtime = tokio::runtime::Handle::current();
-            Target::Here(Arc::new(move |link: Link| {
+            Target::Here(Arc::new(move |link: Link, lender| {
                 let path = path.clone();
                 runtime.spawn(async move {
                     // The primary is told over the link; here it is only worth a word in the log.
-                    if let Err(error) = fulmar_replica::serve(path, link, options).await {
+                    if let Err(error) = fulmar_replica::serve_beside(path, link, options, lender).await {
                         tracing::debug!(%error, "the replica's side of the session ended");
                     }
                 });

@@ -33,6 +33,8 @@ const LOOK_IDLE: Duration = Duration::from_millis(20);
 enum Form<'a> {
     /// As it is; signed, where signatures are kept.
     Whole(Option<Signer>),
+    /// Not at all: only its hash goes.
+    Lent,
     /// As a patch, which is signed by the way.
     Patch(Box<Patch<'a>>),
 }
@@ -53,8 +55,12 @@ impl Shipper {
             Err(error) => return Ok(Attempt::Failed(failed(&error))),
         };
         order.at = 0;
-        if let Start::Basis((hash, _)) = from {
-            self.offer(&order.ship, order.stream, reader.stat().size, Some(*hash))?;
+        let size = reader.stat().size;
+        match from {
+            Start::Whole => {}
+            // The replica clones and reads it while it is read here.
+            Start::Source => self.lend(&order.ship, order.stream, size)?,
+            Start::Basis((hash, _)) => self.offer(&order.ship, order.stream, size, Some(*hash))?,
         }
         match self.send(order, reader, (from, began)) {
             Err(Error::Tree(error)) => Ok(Attempt::Failed(failed(&error))),
@@ -77,6 +83,7 @@ impl Shipper {
             return self.prepare(order, reader, from, None);
         };
         let against = match from.0 {
+            Start::Source => Against::Source,
             Start::Whole => Against::Nothing { signed: self.signatures.is_some() },
             Start::Basis((hash, signature)) => Against::Basis(*hash, hash_bytes(&signature.to_bytes())),
         };
@@ -182,6 +189,7 @@ impl Shipper {
         let signer = Signer::new(BlockLen::for_file(stat.size));
         let mut form = match from {
             Start::Basis((_, signature)) => Form::Patch(Box::new(Patch::new(signature, signer))),
+            Start::Source => Form::Lent,
             Start::Whole => Form::Whole(self.signatures.is_some().then_some(signer)),
         };
         if !self.read(order, &mut reader, &mut form, &mut others)? {
@@ -205,6 +213,10 @@ impl Shipper {
         }
         let (end, signature) = match form {
             Form::Whole(signer) => (stat.size, signer.map(Signer::finish)),
+            Form::Lent => {
+                self.put(order, 0, &hash.0, &mut others)?;
+                (hash.0.len() as u64, None)
+            }
             Form::Patch(mut patch) => {
                 let signature = patch.finish(hash);
                 self.drain(order, &mut patch, 1, &mut others)?;
@@ -264,7 +276,7 @@ impl Shipper {
             others.lead.beat();
         }
         match form {
-            Form::Whole(None) => Ok(()),
+            Form::Whole(None) | Form::Lent => Ok(()),
             Form::Whole(Some(signer)) => {
                 signer.update(bytes);
                 Ok(())

@@ -6,7 +6,7 @@ use crate::signatures::Signatures;
 use fulmar_delta::{BlockLen, Signature, Signer};
 use fulmar_link::{Receiver, pair};
 use fulmar_model::{Hash, Record, RelPath};
-use fulmar_tree::{Tree, hash_bytes};
+use fulmar_tree::{Lender, Tree, hash_bytes};
 use fulmar_wire::{Basis, FromPrimary, chunk_cost};
 use std::collections::BTreeMap;
 use std::fs;
@@ -66,13 +66,19 @@ impl Source {
     }
 
     fn replica_with(&self, preparations: Option<Preparations>) -> Replica {
+        self.replica_of(preparations, |_| None)
+    }
+
+    fn replica_of(&self, preparations: Option<Preparations>, lender: fn(Tree) -> Option<Lender>) -> Replica {
         let tree = Tree::open(&self.place.path().join("source")).expect("a tree");
         let (near, far) = pair();
-        let shipping = Shipping::start(tree, (near.sender, CREDIT_BYTES), Some(self.signatures()), preparations);
+        let (to, lender) = ((near.sender, CREDIT_BYTES), lender(tree.clone()));
+        let shipping = Shipping::start(tree, to, Some(self.signatures()), preparations, lender);
         Replica {
             shipping: shipping.expect("a thread"),
             link: far.receiver,
             has: None,
+            refuses: false,
             owed: 0,
             held: 0,
             streams: BTreeMap::new(),
@@ -101,6 +107,8 @@ struct Replica {
     link: Receiver,
     /// What it says when it is asked.
     has: Option<(Hash, Signature)>,
+    /// Whether it clones nothing.
+    refuses: bool,
     /// Credit that was spent, and how much of it is not given back for the time being.
     owed: u32,
     held: u32,
@@ -179,7 +187,11 @@ impl Replica {
                     self.shipping.tell(Parcel::Basis(basis)).expect("room");
                 }
             }
-            FromPrimary::Abandon { .. } => {}
+            FromPrimary::Lend(lend) if self.refuses => {
+                let nothing = Basis { stream: lend.stream, hash: None, signature: Box::default(), more: false };
+                self.shipping.tell(Parcel::Basis(nothing)).expect("room");
+            }
+            FromPrimary::Abandon { .. } | FromPrimary::Lend(_) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -527,4 +539,27 @@ async fn whoever_prepares_it_and_whenever_he_is_left_what_is_sent_is_the_same() 
             Some(_) => assert!(got[0].0.ends_with(&hash_bytes(&content).0), "seed {seed}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lent_to_eight_replicas_is_read_once() {
+    let content = noise(60, 8 * MIB);
+    let source = Source::new(&content, ROOM, PATIENT);
+    let lent = || source.replica_of(Some(source.preparations.another()), |tree| Some(Lender::new(tree)));
+    let mut replicas: Vec<_> = (0..8).map(|_| lent()).collect();
+    replicas[3].refuses = true;
+    let all = replicas.into_iter().map(|mut replica| {
+        replica.ship(None);
+        tokio::spawn(async move {
+            let delivery = replica.delivery().await;
+            (replica.refuses, replica.got(&delivery).0.to_vec())
+        })
+    });
+    for one in all.collect::<Vec<_>>() {
+        let (refuses, got) = one.await.expect("it ends well");
+        assert!(if refuses { got == content } else { got == hash_bytes(&content).0 }, "{} bytes", got.len());
+    }
+    // Where the one that refuses was first, another one has taken its place; and that gets the bytes.
+    let begun = source.preparations.begun().await;
+    assert!((2..=3).contains(&begun), "{begun} times");
 }

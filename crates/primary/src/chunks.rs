@@ -8,7 +8,7 @@ use crate::signatures::Signatures;
 use crate::{Error, Result};
 use fulmar_link::Sender;
 use fulmar_model::{Record, RelPath};
-use fulmar_tree::Tree;
+use fulmar_tree::{Lender, Tree};
 use fulmar_wire::{BASIS_PART_BYTES_MAX, Basis, CHUNK_COST_MIN};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -93,18 +93,19 @@ pub(crate) struct Shipping {
 
 impl Shipping {
     /// Starts a shipper on a thread of its own, for a replica that grants `credit` bytes. Without `signatures` there are no
-    /// patches, without `preparations` everything is prepared for this replica alone.
+    /// patches, without `preparations` everything is prepared for this replica alone, without a `lender` nothing is lent.
     pub(crate) fn start(
         tree: Tree,
         (sender, credit): (Sender, u32),
         signatures: Option<Signatures>,
         preparations: Option<Preparations>,
+        lender: Option<Lender>,
     ) -> Result<Self> {
         let full = credit.min(CREDIT_BYTES_MAX);
         let (parcels, inbox) = sync_channel((full / CHUNK_COST_MIN) as usize + SHIPPING_MAX + BASIS_PARTS_MAX);
         let (deliveries_in, deliveries) = unbounded_channel();
         let parts = Arc::<AtomicUsize>::default();
-        let shared = (signatures, preparations);
+        let shared = (signatures, preparations, lender);
         let shipper = Shipper::new(tree, (inbox, Arc::clone(&parts)), sender, shared, full, deliveries_in);
         let body = move || shipper.run();
         std::thread::Builder::new().name("fulmar-ship".to_owned()).spawn(body).map_err(|_| Error::Gone)?;

@@ -40,6 +40,8 @@ pub(crate) enum Against {
         /// Whether its signature is made by the way.
         signed: bool,
     },
+    /// The source itself, of which replicas have clones.
+    Source,
     /// Content of this hash, with a signature of that one: what one replica claims is no matter of the others.
     Basis(Hash, Hash),
 }
@@ -162,7 +164,7 @@ impl Kept {
         }
         let spool = match key.against {
             Against::Nothing { .. } => Spool::of_runs(),
-            Against::Basis(..) => Spool::of_bytes(self.spools.clone()),
+            Against::Source | Against::Basis(..) => Spool::of_bytes(self.spools.clone()),
         };
         let (lead, follow) = preparation(spool);
         self.entries.push(Entry { key, number: self.next, follow, had: vec![shipper] });

@@ -3,7 +3,8 @@
 //!
 //! To another host goes a patch where there is something to start from: against the content that was shipped last, whose
 //! signature was kept, without a question; otherwise against what the replica says it has. Whatever does not work out ends
-//! with the whole content. A replica on this host gets the whole at once, as it costs both sides less.
+//! with the whole content. A replica on this host gets no patches, as the whole costs both sides less; where the file system can
+//! share extents it clones the file in the source, and is sent nothing but the hash of what was read here.
 //!
 //! One file is read and sent while those before it are being acknowledged. What was sent whole cannot be refused; a patch
 //! can, when its end is long gone: its order then comes back, to the front, with what was told.
@@ -19,8 +20,8 @@ use crate::{Error, Result};
 use fulmar_delta::{BlockLen, SUM_BYTES, Signature};
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Hash, Kind, Stat};
-use fulmar_tree::Tree;
-use fulmar_wire::{Basis, FromPrimary, Offer, chunk_cost};
+use fulmar_tree::{Lender, Tree};
+use fulmar_wire::{Basis, FromPrimary, Lend, Offer, chunk_cost};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,6 +49,8 @@ pub(crate) struct Shipper {
     pub(crate) signatures: Option<Signatures>,
     /// Where there are other replicas.
     pub(crate) preparations: Option<Preparations>,
+    /// Where the replica is in this process.
+    lender: Option<Lender>,
     pub(crate) credit: Credit,
     /// What the replica says it has, as far as it was heard and is not of a file that was sent.
     told: Option<Told>,
@@ -58,6 +61,8 @@ pub(crate) struct Shipper {
 pub(crate) enum Start {
     /// Nothing.
     Whole,
+    /// The source, which the replica can reach: it clones the file, and is told the hash.
+    Source,
     /// This content, which the replica has.
     Basis((Hash, Signature)),
 }
@@ -101,7 +106,7 @@ impl Shipper {
         tree: Tree,
         (parcels, parts): (Receiver<Parcel>, Arc<AtomicUsize>),
         sender: Sender,
-        (signatures, preparations): (Option<Signatures>, Option<Preparations>),
+        (signatures, preparations, lender): (Option<Signatures>, Option<Preparations>, Option<Lender>),
         full: u32,
         deliveries: UnboundedSender<Result<Delivery>>,
     ) -> Self {
@@ -114,6 +119,7 @@ impl Shipper {
             sender,
             signatures,
             preparations,
+            lender,
             credit: Credit::new(full),
             told: None,
             deliveries,
@@ -207,6 +213,9 @@ impl Shipper {
 
     /// What the content is to be sent against.
     fn start(&mut self, ship: &Ship, stat: Stat) -> Result<Start> {
+        if !ship.torn && self.lender.as_ref().is_some_and(Lender::is_able) {
+            return Ok(Start::Source);
+        }
         let Some(signatures) = &self.signatures else { return Ok(Start::Whole) };
         let (size, before) = (stat.size, ship.known.as_ref().and_then(|record| record.hash));
         let sums = size / BlockLen::for_file(size).bytes() * SUM_BYTES as u64;
@@ -231,6 +240,11 @@ impl Shipper {
         let offer = Offer { stream, path: ship.path.clone(), size, basis };
         // In the bulk lane: before its chunks, and behind an `Abandon` of the stream before.
         Ok(self.sender.send_blocking(Lane::Bulk, FromPrimary::Offer(offer).encode()?)?)
+    }
+
+    pub(crate) fn lend(&self, ship: &Ship, stream: u64, size: u64) -> Result<()> {
+        let lend = Lend { stream, path: ship.path.clone(), size };
+        Ok(self.sender.send_blocking(Lane::Bulk, FromPrimary::Lend(lend).encode()?)?)
     }
 
     /// Sends it, once credit allows.

@@ -5,8 +5,8 @@ use crate::signatures::Signatures;
 use fulmar_delta::{BlockLen, Signer};
 use fulmar_link::{Link, pair};
 use fulmar_model::{Record, RelPath};
-use fulmar_tree::Tree;
-use fulmar_wire::{Basis, FromPrimary, chunk_cost};
+use fulmar_tree::{Lender, Tree};
+use fulmar_wire::{Basis, FromPrimary, Lend, chunk_cost};
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,12 +23,23 @@ struct Played {
 
 impl Played {
     fn new() -> Self {
+        Self::of(|_| None)
+    }
+
+    /// As one in this process.
+    fn lending() -> Self {
+        Self::of(|tree| Some(Lender::new(tree)))
+    }
+
+    fn of(lender: fn(Tree) -> Option<Lender>) -> Self {
         let place = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(place.path().join("source")).expect("a directory");
         let tree = Tree::open(&place.path().join("source")).expect("a tree");
         let signatures = Signatures::new(place.path().join("signatures"), || 0);
         let (near, link) = pair();
-        let shipping = Shipping::start(tree, (near.sender, CREDIT_BYTES), Some(signatures), None).expect("a thread");
+        let lender = lender(tree.clone());
+        let shipping = Shipping::start(tree, (near.sender, CREDIT_BYTES), Some(signatures), None, lender);
+        let shipping = shipping.expect("a thread");
         Self { place, shipping, link, handed: 0 }
     }
 
@@ -171,5 +182,35 @@ async fn a_patch_that_is_refused_when_it_has_long_been_sent_is_followed_by_anoth
     played.shipping.tell(Parcel::Credit(whole)).expect("room");
     let delivery = played.delivered().await;
     assert_eq!((delivery.path.as_bytes(), delivery.stream), (&b"first"[..], 3));
+    assert!(matches!(delivery.result, Delivered::Whole(_)));
+}
+
+#[tokio::test]
+async fn of_what_is_lent_the_hash_goes_and_the_whole_when_the_clone_has_another() {
+    let mut played = Played::lending();
+    let content = vec![b'x'; 600_000];
+    for name in ["first", "second"] {
+        std::fs::write(played.source().join(name), &content).expect("a file");
+        played.ship(name, None);
+    }
+    for (name, stream) in [("first", 1), ("second", 1 + STREAMS_EACH)] {
+        let lend = Lend { stream, path: RelPath::parse(name.as_bytes()).expect("a path"), size: 600_000 };
+        assert_eq!(played.hear().await, FromPrimary::Lend(lend));
+        let hash = Box::from(fulmar_tree::hash_bytes(&content).0);
+        assert_eq!(played.hear().await, FromPrimary::Chunk { stream, offset: 0, bytes: hash });
+        assert_eq!(played.hear().await, FromPrimary::Chunk { stream, offset: 32, bytes: Box::default() });
+    }
+    // Refused with its end, when the one behind it has been sent.
+    let nothing = Basis { stream: 1, hash: None, signature: Box::default(), more: false };
+    played.shipping.tell(Parcel::Basis(nothing)).expect("room");
+    played.shipping.tell(Parcel::Credit(2 * chunk_cost(32))).expect("room");
+    assert_eq!(played.hear().await, FromPrimary::Abandon { stream: 1 });
+    let whole = played.hear_end(2).await;
+    assert!(whole as usize > content.len(), "{whole} bytes");
+    played.shipping.tell(Parcel::Credit(2 * chunk_cost(32))).expect("room");
+    assert_eq!(played.delivered().await.path.as_bytes(), b"second");
+    played.shipping.tell(Parcel::Credit(whole)).expect("room");
+    let delivery = played.delivered().await;
+    assert_eq!((delivery.path.as_bytes(), delivery.stream), (&b"first"[..], 2));
     assert!(matches!(delivery.result, Delivered::Whole(_)));
 }

@@ -16,7 +16,7 @@ type Played = Pin<Box<dyn Future<Output = ()> + Send>>;
 async fn audit_with(play: fn(Link) -> Played) -> Result<Verdict, Error> {
     let source = tempfile::tempdir().expect("a directory");
     std::fs::write(source.path().join("a"), "1").expect("a file");
-    let serve = move |link| drop(tokio::spawn(play(link)));
+    let serve = move |link, _| drop(tokio::spawn(play(link)));
     let settings = AuditSettings {
         source: source.path().to_path_buf(),
         endpoints: vec![Endpoint { name: "played".to_owned(), target: Target::Here(Arc::new(serve)) }],

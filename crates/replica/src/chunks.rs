@@ -3,6 +3,7 @@
 //! A file comes whole, or as a patch against what is here. What it is to start from is named by hash, and looked for in the
 //! tree and among what an earlier session left unfinished; where there is none of that hash, the primary is told what
 //! there is, with its signature. The result of a patch is compared with the hash behind it before anybody may use it.
+//! Where the source is in reach, a file may be a clone of what is there; of that only the hash comes, and is compared.
 //!
 //! Flow control is by credit: the primary sends no more bytes than it was granted, so this thread's channel can never
 //! make the session wait. Credit is returned when bytes have been written, and for the end of a file when it is durable.
@@ -13,8 +14,8 @@ use crate::{Error, Result};
 use fulmar_delta::{PatchReader, Step};
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Durability, Hash, HeldReason, Outcome, RelPath};
-use fulmar_tree::{Partials, Reader, Stage, Staged, StagedFile};
-use fulmar_wire::{BASIS_PART_BYTES_MAX, Basis, FromReplica, Offer, chunk_cost};
+use fulmar_tree::{Lender, Partials, Reader, Stage, Staged, StagedFile};
+use fulmar_wire::{BASIS_PART_BYTES_MAX, Basis, FromReplica, Lend, Offer, chunk_cost};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -31,13 +32,15 @@ const STREAMS_MAX: usize = 16;
 /// Patches that had no basis, remembered until their next attempt. The oldest go, and begin anew after a broken connection.
 const REFUSED_MAX: usize = 16;
 
-/// Bytes of the hash behind a patch.
+/// Bytes of the hash behind a patch, or of a clone.
 const HASH_BYTES: usize = 32;
 
 /// What the chunk writer is told.
 pub(crate) enum Piece {
     /// How the content of a file will come.
     Offer(Offer),
+    /// Where it is.
+    Lend(Lend),
     /// Bytes of a file; no bytes: the file ends at `offset`.
     Bytes { stream: u64, offset: u64, bytes: Box<[u8]> },
     /// The file will not be completed.
@@ -49,6 +52,8 @@ pub(crate) struct Writer {
     pub(crate) stage: Arc<Stage>,
     pub(crate) partials: Partials,
     pub(crate) bases: Bases,
+    /// The source, where it is in reach.
+    pub(crate) lender: Option<Lender>,
     /// Streams whose patch had no basis here, and their paths; at most [`REFUSED_MAX`].
     pub(crate) refused: VecDeque<(u64, RelPath)>,
     pub(crate) durability: Durability,
@@ -65,6 +70,8 @@ enum Incoming {
     Whole(Box<StagedFile>),
     /// As a patch.
     Patch(Box<Patching>),
+    /// As a clone, whose hash is to come.
+    Clone(Box<Cloned>),
     /// What comes is of no use; the operation that wants it has this outcome.
     Useless(Outcome),
 }
@@ -86,6 +93,11 @@ impl Writer {
                     let stream = offer.stream;
                     let incoming = self.offered(offer)?;
                     files.insert(stream, incoming);
+                }
+                Piece::Lend(lend) => {
+                    room_for(&files, lend.stream)?;
+                    let incoming = self.lent(&lend)?;
+                    files.insert(lend.stream, incoming);
                 }
                 Piece::Bytes { stream, offset, bytes } => {
                     room_for(&files, stream)?;
@@ -129,6 +141,20 @@ impl Writer {
                 self.refused.truncate(REFUSED_MAX - 1);
                 self.refused.push_front((stream, path));
                 Ok(Incoming::Useless(Outcome::NeedContent))
+            }
+        }
+    }
+
+    /// What cannot be cloned comes whole, in the next stream: whatever is in the way of that, too, is told then.
+    fn lent(&self, lend: &Lend) -> Result<Incoming> {
+        let Some(lender) = &self.lender else { return self.failed(lend.stream, Outcome::NeedContent) };
+        let cloned = self.stage.file().and_then(|file| lender.lend(&lend.path, lend.size, file));
+        match cloned {
+            Ok((staged, hash)) => Ok(Incoming::Clone(Box::new(Cloned { staged, hash, told: Vec::new() }))),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(path = %lend.path, error, "it is no clone; asking for the whole");
+                self.failed(lend.stream, Outcome::NeedContent)
             }
         }
     }
@@ -184,6 +210,11 @@ impl Writer {
                     self.failed(stream, outcome)?
                 }
             },
+            Incoming::Clone(mut cloned) if cloned.told.len() + bytes.len() <= HASH_BYTES => {
+                cloned.told.extend_from_slice(bytes);
+                Incoming::Clone(cloned)
+            }
+            Incoming::Clone(_) => self.failed(stream, Outcome::NeedContent)?,
             other => other,
         })
     }
@@ -203,6 +234,12 @@ impl Writer {
                     Err(outcome)
                 }
             },
+            Incoming::Clone(cloned) if cloned.told == cloned.hash.0 => Ok((cloned.staged, cloned.hash)),
+            Incoming::Clone(_) => {
+                // The file was written to between the primary's reading and the clone.
+                self.failed(stream, Outcome::NeedContent)?;
+                Err(Outcome::NeedContent)
+            }
             Incoming::Useless(outcome) => Err(outcome),
             Incoming::Asked(_) => Err(Outcome::NeedContent),
         };
@@ -215,7 +252,7 @@ impl Writer {
         }))
     }
 
-    /// A patch that did not lead anywhere is told of, or the next attempt would be the same patch again.
+    /// What did not lead anywhere is told of, or the next attempt would be the same again.
     fn failed(&self, stream: u64, outcome: Outcome) -> Result<Incoming> {
         if outcome == Outcome::NeedContent {
             self.tell(stream, None)?;
@@ -229,6 +266,15 @@ fn room_for(files: &HashMap<u64, Incoming>, stream: u64) -> Result<()> {
         true => Ok(()),
         false => Err(Error::Protocol("too many large files at once")),
     }
+}
+
+/// A clone of what is in the source.
+struct Cloned {
+    staged: Staged,
+    /// Of the clone.
+    hash: Hash,
+    /// What the primary has read, as far as it was heard.
+    told: Vec<u8>,
 }
 
 /// A patch being applied.

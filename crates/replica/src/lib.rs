@@ -30,4 +30,4 @@ mod survey;
 
 pub use error::{Error, Result};
 pub use identity::Identity;
-pub use session::{Options, serve};
+pub use session::{Options, serve, serve_beside};

@@ -10,7 +10,7 @@ use crate::stager::{Order, Stager};
 use crate::{Error, Result, audit};
 use fulmar_link::{Lane, Link, Receiver, Sender};
 use fulmar_model::{Id, ReplicaId};
-use fulmar_tree::{Lock, Ownership, Tree};
+use fulmar_tree::{Lender, Lock, Ownership, Tree};
 use fulmar_wire::{DOUBTS_MAX, Frame, FromPrimary, FromReplica, Hello, Operation, Question, Welcome};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,9 +56,14 @@ pub struct Options {
 
 /// Serves one primary over `link` until it leaves. `Ok` when it left between two batches or in one; the next visit
 /// goes on from there.
-pub async fn serve(root: PathBuf, mut link: Link, options: Options) -> Result<()> {
+pub async fn serve(root: PathBuf, link: Link, options: Options) -> Result<()> {
+    serve_beside(root, link, options, None).await
+}
+
+/// The same in the process of the primary, which lends what is in its source.
+pub async fn serve_beside(root: PathBuf, mut link: Link, options: Options, lender: Option<Lender>) -> Result<()> {
     let result = match FromPrimary::decode(link.receiver.receive().await?.body())? {
-        FromPrimary::Hello(hello) => visit(root, &hello, &mut link, options).await,
+        FromPrimary::Hello(hello) => visit(root, &hello, &mut link, (options, lender)).await,
         FromPrimary::Audit(Question::Begin(begin)) => audit::answer(root, begin, &mut link, options).await,
         _ => return Err(Error::Protocol("something came before hello")),
     };
@@ -78,11 +83,14 @@ pub async fn serve(root: PathBuf, mut link: Link, options: Options) -> Result<()
     }
 }
 
-async fn visit(root: PathBuf, hello: &Hello, link: &mut Link, options: Options) -> Result<()> {
+/// What a visit is given beside the root.
+type Means = (Options, Option<Lender>);
+
+async fn visit(root: PathBuf, hello: &Hello, link: &mut Link, (options, lender): Means) -> Result<()> {
     let asked = hello.clone();
     let opened = tokio::task::spawn_blocking(move || open(&root, &asked, &options)).await;
     match opened.map_err(|_| Error::Panicked)?? {
-        Ready::Open(opening) => follow(*opening, hello, link, options).await,
+        Ready::Open(opening) => follow(*opening, hello, link, (options, lender)).await,
         Ready::Look(tree) => look(tree, hello, link, options).await,
     }
 }
@@ -106,16 +114,16 @@ struct Crew {
     _lock: Lock,
 }
 
-async fn follow(opening: Opening, hello: &Hello, link: &mut Link, options: Options) -> Result<()> {
+async fn follow(opening: Opening, hello: &Hello, link: &mut Link, means: Means) -> Result<()> {
     let welcome = Welcome {
         replica: opening.identity.replica,
         position: opening.store.position()?,
-        owners: options.privileged,
+        owners: means.0.privileged,
         credit: CREDIT_BYTES,
         quarantined: opening.store.quarantine_count()?,
     };
     link.sender.send(Lane::Urgent, FromReplica::Welcome(welcome).encode()?).await?;
-    let mut crew = Crew::start(opening, hello, &link.sender, options)?;
+    let mut crew = Crew::start(opening, hello, &link.sender, means)?;
     let result = crew.serve(link).await;
     // A receiver that is gone ends the threads that wait for room to answer.
     let stopped = tokio::task::spawn_blocking(move || crew.stop()).await.map_err(|_| Error::Panicked)?;
@@ -127,7 +135,7 @@ async fn follow(opening: Opening, hello: &Hello, link: &mut Link, options: Optio
 }
 
 impl Crew {
-    fn start(mut opening: Opening, hello: &Hello, answers: &Sender, options: Options) -> Result<Self> {
+    fn start(mut opening: Opening, hello: &Hello, answers: &Sender, (options, lender): Means) -> Result<Self> {
         // A comparison that was cut short has left extras that mean nothing to the next.
         opening.store.extras_clear()?;
         let reader = opening.store.catalog().reader()?;
@@ -154,6 +162,7 @@ impl Crew {
             stage: Arc::clone(&stage),
             partials,
             bases,
+            lender,
             refused: std::collections::VecDeque::new(),
             durability: hello.durability,
             pieces: pieces_end,
@@ -229,6 +238,7 @@ impl Crew {
                     wait_for(&self.pieces, Piece::Bytes { stream, offset, bytes }, &answers).await?
                 }
                 FromPrimary::Offer(offer) => wait_for(&self.pieces, Piece::Offer(offer), &answers).await?,
+                FromPrimary::Lend(lend) => wait_for(&self.pieces, Piece::Lend(lend), &answers).await?,
                 FromPrimary::Abandon { stream } => wait_for(&self.pieces, Piece::Abandon { stream }, &answers).await?,
                 FromPrimary::Ping => {
                     link.sender.send(Lane::Urgent, FromReplica::Pong.encode()?).await?;

@@ -68,6 +68,8 @@ pub enum Error {
     Write { path: RelPath, source: Errno },
     #[error("content of {path} arrived out of order: byte {offset} after byte {written}")]
     OutOfOrder { path: RelPath, offset: u64, written: u64 },
+    #[error("cannot share the content of {path}")]
+    Clone { path: RelPath, source: Errno },
     #[error("cannot remove {path}")]
     Remove { path: RelPath, source: Errno },
     #[error("cannot rename {from} to {to}")]

@@ -1,7 +1,8 @@
 //! The only crate that touches replicated files, in reading order: the opened root (`root`), one directory of it (`dir`,
 //! its names in `list` and `part`; several kept open in `handles`), a whole subtree (`walk`, `crew`, `remove`), what is read
-//! (`reader`, `xattr`), what is written (`private`, `stage`, `nest`, `staged`, `held`, `outflow`, `metadata`), and what surrounds it (`lock`,
-//! `clock`, `hash`, `fingerprint`, `sealing`, `survey`, `error`, `sys`). `audit` reads all of a tree for a comparison.
+//! (`reader`, `xattr`), what is written (`private`, `stage`, `nest`, `staged`, `held`, `outflow`, `metadata`; what is shared
+//! instead: `lender`), and what surrounds it (`lock`, `clock`, `hash`, `fingerprint`, `sealing`, `survey`, `error`, `sys`). `audit`
+//! reads all of a tree for a comparison.
 //!
 //! Invariants: every access starts at a held directory handle and names one component, or a relative path that the
 //! kernel resolves beneath that handle without following symlinks (`openat2`) and without crossing a mount point. No
@@ -17,6 +18,7 @@ mod fingerprint;
 mod handles;
 mod hash;
 mod held;
+mod lender;
 mod list;
 mod lock;
 mod metadata;
@@ -44,6 +46,7 @@ pub use fingerprint::{DIRECTORIES_MAX, Fingerprint, Printed, fingerprint_of, pri
 pub use handles::Handles;
 pub use hash::{hash_bytes, zeros};
 pub use held::is_crowded;
+pub use lender::Lender;
 pub use list::Names;
 pub use lock::{Lock, lock_file};
 pub use metadata::{Metadata, Ownership};

@@ -102,6 +102,12 @@ impl Reader {
         rustix::io::retry_on_intr(|| rustix::fs::copy_file_range(&self.fd, Some(&mut *from), to, Some(&mut *at), count))
     }
 
+    /// Has another open file, which is empty, share all extents.
+    pub(crate) fn share_with(&self, to: &OwnedFd) -> Result<()> {
+        rustix::io::retry_on_intr(|| rustix::fs::ioctl_ficlone(to, &self.fd))
+            .map_err(|source| Error::Clone { path: self.path.clone(), source })
+    }
+
     /// The replicated attributes of the open file.
     pub fn xattrs(&self) -> Result<Xattrs> {
         xattr::read(&xattr::Via::Open(self.fd.as_fd()), &|| self.path.clone())

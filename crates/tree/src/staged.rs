@@ -309,6 +309,19 @@ impl StagedFile {
         Ok(count)
     }
 
+    /// Shares the content of another file of the same file system, in the place of writing it; to be called before anything is written.
+    /// The kernel takes all of it at one moment, and writes out what of it is only in memory. What is hashed is what this file has
+    /// then, however the other one changes.
+    pub fn clone_of(mut self, source: &Reader) -> Result<(Staged, Hash)> {
+        let path = self.staged.path();
+        source.share_with(&self.fd)?;
+        let duplicate = rustix::io::fcntl_dupfd_cloexec(&self.fd, 0);
+        let duplicate = duplicate.map_err(|source| Error::Open { path: path.clone(), source })?;
+        let (hash, _) = Reader::held(duplicate, path)?.finish()?;
+        self.staged.fd = Some(Held::new(self.fd));
+        Ok((self.staged, hash))
+    }
+
     /// Removes it, and what an earlier attempt left: there is no room for it.
     pub fn discard(mut self) {
         if self.staged.made == Made::Partial {

@@ -18,7 +18,7 @@ pub use audit::{Answer, Begin, Begun, Digest, LOOKS_MAX, Linked, Question, Trust
 pub use field::DecodeError;
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameError, LENGTH_BYTES};
 pub use message::{
-    Ancestor, BASIS_PART_BYTES_MAX, Basis, CHUNK_COST_MIN, DOUBTS_MAX, FromPrimary, FromReplica, Hello, Offer,
+    Ancestor, BASIS_PART_BYTES_MAX, Basis, CHUNK_COST_MIN, DOUBTS_MAX, FromPrimary, FromReplica, Hello, Lend, Offer,
     PAGE_ENTRIES_MAX, Page, Print, Refusal, Want, Welcome, chunk_cost,
 };
 pub use operation::{Content, INLINE_BYTES_MAX, Operation, Segment, XATTR_BYTES_MAX};

@@ -124,6 +124,17 @@ pub struct Offer {
     pub basis: Option<Hash>,
 }
 
+/// Has a replica in the primary's process take the content of a large file from the source itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lend {
+    /// Number of the stream, in which nothing comes but the hash of the content.
+    pub stream: u64,
+    /// Where the content is, below the root of the source.
+    pub path: RelPath,
+    /// Its size.
+    pub size: u64,
+}
+
 /// A part of the signature of what the replica has in the place of an offered file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Basis {
@@ -209,6 +220,8 @@ pub enum FromPrimary {
     Ping,
     /// The content of a large file is about to come in a stream.
     Offer(Offer),
+    /// The content of a large file is in the source, which the replica can reach.
+    Lend(Lend),
     /// Asks what everything below a directory comes to.
     Survey {
         /// The directory.
@@ -281,8 +294,8 @@ pub enum FromReplica {
     },
     /// Answer to `Ping`.
     Pong,
-    /// Answer to an `Offer` that asks, or to one whose basis is not there or did not lead to the content: then the stream is
-    /// of no use any more.
+    /// Answer to an `Offer` that asks, or to one whose basis is not there or did not lead to the content, or to a `Lend` of which
+    /// nothing came: then the stream is of no use any more.
     Basis(Basis),
     /// Answer to `Survey`.
     Surveyed {
@@ -307,6 +320,7 @@ record!(Page { page, directory, part, more, entries });
 record!(Print { directory, part, fingerprint });
 record!(Want { index, have });
 record!(Offer { stream, path, size, basis });
+record!(Lend { stream, path, size });
 record!(Basis { stream, hash, signature, more });
 
 macro_rules! coded {
@@ -371,6 +385,7 @@ impl FromPrimary {
             }),
             Self::Audit(question) => control(12, 1, |to| question.put(to)),
             Self::Doubt { paths } => control(13, 1, |to| paths.put(to)),
+            Self::Lend(lend) => control(14, 1, |to| lend.put(to)),
         }
     }
 
@@ -415,6 +430,7 @@ impl FromPrimary {
                 11 => Self::Prints { page: fields.next()?, prints: fields.next()? },
                 12 => Self::Audit(fields.next()?),
                 13 => Self::Doubt { paths: fields.next()? },
+                14 => Self::Lend(fields.next()?),
                 code => return Err(DecodeError::Unknown { what: "message", code: code.into() }),
             })
         })

@@ -20,7 +20,7 @@ pub(crate) async fn glance(
     path: RelPath,
 ) -> Result<Look> {
     let settings = AuditSettings { scope: Scope::nothing(), ..settings.clone() };
-    let mut far = Far::new(target.connect().await?, watch::Sender::new(Pulse::default()));
+    let mut far = Far::new(target.connect(None).await?, watch::Sender::new(Pulse::default()));
     far.ask(Question::Begin(begin(&settings, Some(insight), tree)?)).await?;
     match (far.answer().await?, far.answer().await?) {
         (Answer::Begun(_), Answer::Digest(_)) => {}

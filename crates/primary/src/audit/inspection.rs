@@ -200,7 +200,7 @@ struct Teller {
 async fn inspect(source: Arc<Source>, target: Target, begin: Begin, teller: Teller) -> Result<Verdict> {
     let began = Instant::now();
     let privileged = begin.privileged;
-    let mut far = Far::new(target.connect().await?, teller.pulse.clone());
+    let mut far = Far::new(target.connect(None).await?, teller.pulse.clone());
     far.ask(Question::Begin(begin)).await?;
     let Answer::Begun(begun) = far.answer().await? else { return Err(Error::Protocol("no word of welcome")) };
     let trusted = privileged && begun.privileged;

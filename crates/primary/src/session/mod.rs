@@ -32,6 +32,7 @@ use crate::{Error, Result, Would};
 use fulmar_link::{Invocation, Link, pair};
 use fulmar_model::{Filter, Seq};
 use fulmar_store::Queue;
+use fulmar_tree::Lender;
 use fulmar_wire::Hello;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,8 +49,8 @@ const PREFACE: Duration = Duration::from_secs(60);
 /// How a replica is reached.
 #[derive(Clone)]
 pub enum Target {
-    /// In this process: given the far end of a link, starts to serve.
-    Here(Arc<dyn Fn(Link) + Send + Sync>),
+    /// In this process: given the far end of a link, and perhaps the source to clone from, starts to serve.
+    Here(Arc<dyn Fn(Link, Option<Lender>) + Send + Sync>),
     /// Through a program.
     Program(Invocation),
 }
@@ -111,8 +112,9 @@ impl Session {
         loop {
             let began = Instant::now();
             let visit = async {
-                let link = self.connect().await?;
-                visit::Visit::open(&mut self, link, &mut welcomed).await
+                let lender = self.lender().await?;
+                let link = self.endpoint.target.connect(lender.clone()).await?;
+                visit::Visit::open(&mut self, (link, lender), &mut welcomed).await
             };
             let error = tokio::select! {
                 biased;
@@ -161,18 +163,22 @@ impl Session {
         }
     }
 
-    async fn connect(&self) -> Result<Link> {
-        self.endpoint.target.connect().await
+    /// For a replica in this process, as long as the source is there.
+    async fn lender(&self) -> Result<Option<Lender>> {
+        match self.endpoint.target {
+            Target::Here(_) => Ok(self.planner.ask(|planner| planner.tree.clone()).await?.map(Lender::new)),
+            Target::Program(_) => Ok(None),
+        }
     }
 }
 
 impl Target {
     /// Reaches it.
-    pub(crate) async fn connect(&self) -> Result<Link> {
+    pub(crate) async fn connect(&self, lender: Option<Lender>) -> Result<Link> {
         match self {
             Self::Here(serve) => {
                 let (near, far) = pair();
-                serve(far);
+                serve(far, lender);
                 Ok(near)
             }
             Self::Program(invocation) => match tokio::time::timeout(PREFACE, invocation.connect()).await {

@@ -22,7 +22,7 @@ use crate::{Error, Result, Would};
 use fulmar_link::{Lane, Link, Sender};
 use fulmar_model::{DeletePolicy, RelPath, ReplicaId, Seq};
 use fulmar_store::{OutstandingCount, Work};
-use fulmar_tree::Tree;
+use fulmar_tree::{Lender, Tree};
 use fulmar_wire::{Frame, FromPrimary, FromReplica};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -85,7 +85,11 @@ pub(super) struct Visit<'a> {
 
 impl<'a> Visit<'a> {
     /// Says hello and stays until the session is over, or the connection is.
-    pub(super) async fn open(session: &'a mut Session, link: Link, welcomed: &mut bool) -> Result<()> {
+    pub(super) async fn open(
+        session: &'a mut Session,
+        (link, lender): (Link, Option<Lender>),
+        welcomed: &mut bool,
+    ) -> Result<()> {
         let Link { sender, mut receiver } = link;
         session.restarts.mark_unchanged();
         let tree = session.planner.ask(|planner| planner.tree.clone()).await?.ok_or(Error::SourceGone)?;
@@ -109,6 +113,7 @@ impl<'a> Visit<'a> {
             (sender.clone(), welcome.credit),
             session.signatures(),
             session.preparations.as_ref().map(Preparations::another),
+            lender,
         )?;
         session.pulse.send_modify(|pulse| {
             pulse.replica = Some(welcome.replica);

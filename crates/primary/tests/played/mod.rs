@@ -13,7 +13,10 @@ pub fn settings(place: &Path, serve: impl Fn(Link) + Send + Sync + 'static) -> S
         source: place.join("source"),
         state: place.join("state"),
         mode: Mode::Sync,
-        endpoints: vec![Endpoint { name: "played".to_owned(), target: Target::Here(Arc::new(serve)) }],
+        endpoints: vec![Endpoint {
+            name: "played".to_owned(),
+            target: Target::Here(Arc::new(move |link, _| serve(link))),
+        }],
         profile: Profile::Plain,
         patterns: Vec::new(),
         filter: Filter::default(),

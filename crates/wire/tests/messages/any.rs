@@ -6,8 +6,8 @@ use fulmar_model::{
     TreeId, Uids, Unread, Xattr, XattrDigest, Xattrs,
 };
 use fulmar_wire::{
-    Ancestor, Answer, Basis, Begin, Begun, Content, Digest, FromPrimary, FromReplica, Hello, Linked, Offer, Operation,
-    Page, Print, Question, Refusal, Segment, Trust, Want, Welcome,
+    Ancestor, Answer, Basis, Begin, Begun, Content, Digest, FromPrimary, FromReplica, Hello, Lend, Linked, Offer,
+    Operation, Page, Print, Question, Refusal, Segment, Trust, Want, Welcome,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -155,6 +155,11 @@ pub fn from_primary() -> impl Strategy<Value = FromPrimary> {
         (any::<u32>(), vec(print(), 0..9)).prop_map(|(page, prints)| FromPrimary::Prints { page, prints }),
         question().prop_map(FromPrimary::Audit),
         vec(path(), 0..9).prop_map(|paths| FromPrimary::Doubt { paths }),
+        (any::<u64>(), path(), any::<u64>()).prop_map(|(stream, path, size)| FromPrimary::Lend(Lend {
+            stream,
+            path,
+            size
+        })),
     ]
 }
 

@@ -7,8 +7,8 @@ use fulmar_model::{
     Uids, Unread, XattrDigest, Xattrs,
 };
 use fulmar_wire::{
-    Ancestor, Answer, Basis, Begin, Begun, Content, Digest, FromPrimary, FromReplica, Hello, Linked, Offer, Operation,
-    Page, Print, Question, Refusal, Segment, Trust, Want, Welcome,
+    Ancestor, Answer, Basis, Begin, Begun, Content, Digest, FromPrimary, FromReplica, Hello, Lend, Linked, Offer,
+    Operation, Page, Print, Question, Refusal, Segment, Trust, Want, Welcome,
 };
 
 fn mtime() -> Timestamp {
@@ -126,6 +126,7 @@ pub fn from_primary() -> Vec<(&'static str, FromPrimary)> {
     ];
     messages.extend(operations.map(|(name, operation)| (name, FromPrimary::Operate(operation))));
     messages.push(("doubt", FromPrimary::Doubt { paths: vec![path("a/b"), path(b"\xff")] }));
+    messages.push(("lend", FromPrimary::Lend(Lend { stream: 9, path: path("a/b"), size: 1 << 40 })));
     messages.extend(questions().map(|(name, question)| (name, FromPrimary::Audit(question))));
     messages
 }
