@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use support::{name, rel};
 
 /// A source with a file in it, and a replica's stage beside or elsewhere.
@@ -80,20 +79,19 @@ fn whatever_happens_to_the_source_meanwhile_the_hash_is_that_of_the_clone() {
     let Some(mount) = LoopMount::of(Format::Btrfs, 256 << 20) else { return };
     let scene = Scene::new(&mount.path(), &mount.path());
     let file = fs::File::options().write(true).open(scene.source.join("d/file")).expect("a file");
-    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for round in 0_u64.. {
-                file.write_all_at(&round.to_le_bytes(), round * 7919 % SIZE).expect("a write");
-                file.set_len(SIZE).expect("a size");
-                if done.load(Ordering::Relaxed) {
-                    return;
-                }
-            }
+        let lending = scope.spawn(|| {
+            let hashes = (0..50).map(|_| scene.lend("d/file", SIZE));
+            hashes.flatten().map(|hash| hash.0).collect::<BTreeSet<_>>()
         });
-        let hashes = (0..50).map(|_| scene.lend("d/file", SIZE));
-        let different: BTreeSet<_> = hashes.flatten().map(|hash| hash.0).collect();
-        done.store(true, Ordering::Relaxed);
+        for round in 0_u64.. {
+            file.write_all_at(&round.to_le_bytes(), round * 7919 % SIZE).expect("a write");
+            file.set_len(SIZE).expect("a size");
+            if lending.is_finished() {
+                break;
+            }
+        }
+        let different = lending.join().expect("each hash is right");
         assert!(different.len() > 5, "{} versions were met", different.len());
     });
 }
