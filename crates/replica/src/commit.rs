@@ -15,7 +15,7 @@ use crate::{Error, Result};
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Durability, Kind, LinkGroup, Outcome, QueueId, Record, RelPath};
 use fulmar_store::Intent;
-use fulmar_tree::Sealing;
+use fulmar_tree::{Ownership, Sealing};
 use fulmar_wire::{FromReplica, Operation};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
@@ -132,6 +132,10 @@ impl Committer {
 
     /// Whether there is more to do.
     fn seal(&mut self) -> bool {
+        // A seal speaks of owners: where they are not kept nobody could use it.
+        if self.applier.ownership == Ownership::Skip {
+            return false;
+        }
         self.applier.store.catalog_mut().seal(SEALED_ROWS, Sealing::default).unwrap_or_else(|error| {
             // The next comparison reads records instead.
             tracing::debug!(error = &error as &dyn std::error::Error, "directories cannot be sealed");

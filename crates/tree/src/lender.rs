@@ -10,6 +10,9 @@ use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// `f_type` of ext4 and tmpfs (statfs(2)), which have no shared extents.
+const SHARE_NOTHING: [u64; 2] = [0xef53, 0x0102_1994];
+
 /// Lends the files of a source. Clones know of each other that the kernel cannot.
 #[derive(Clone, Debug)]
 pub struct Lender {
@@ -18,6 +21,13 @@ pub struct Lender {
 }
 
 impl Lender {
+    /// The same, where the file system of `source` may share extents at all: each file that is lent in vain is read twice.
+    pub fn if_able(source: Tree) -> Option<Self> {
+        let found = rustix::fs::fstatfs(&source.root().fd).ok()?;
+        let never = u64::try_from(found.f_type).is_ok_and(|magic| SHARE_NOTHING.contains(&magic));
+        (!never).then(|| Self::new(source))
+    }
+
     /// Of files below the root of `source`, to one replica.
     pub fn new(source: Tree) -> Self {
         Self { source, refused: Arc::default() }

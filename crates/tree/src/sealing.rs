@@ -2,7 +2,7 @@
 //! second need not be read.
 
 use crate::hash::hash_bytes;
-use crate::{Fingerprint, Part};
+use crate::{Fingerprint, NAMES_PER_PART, Part};
 use fulmar_model::{Entry, Hash, Kind, Name, Recall, Record, RelPath, Seal, Sealer, Stat};
 
 /// What a leaf takes with a name of 40 bytes.
@@ -58,22 +58,26 @@ pub fn unbroken<'a>(
 }
 
 /// Makes seals of rows that stand for themselves: settled, files with a hash, nothing that has other names elsewhere, and
-/// no symlink, whose target no row has.
+/// no symlink, whose target no row has. Memory: 250 bytes a row, of no more rows than a part of a directory has names.
 #[derive(Debug, Default)]
 pub struct Sealing {
     leaves: Leaves,
     print: Fingerprint,
     directories: u64,
+    rows: u64,
     weak: bool,
 }
 
 impl Sealer for Sealing {
     fn row(&mut self, name: &Name, record: &Record) {
         let stat = &record.stat;
+        self.rows += 1;
         if stat.kind == Kind::Directory {
             self.directories += 1;
             return;
         }
+        // It would be listed in parts.
+        self.weak |= self.rows > NAMES_PER_PART;
         self.weak |= !record.settled || stat.links != 1 || record.group.is_some();
         self.weak |= matches!(stat.kind, Kind::Symlink | Kind::Socket);
         if !self.weak {
@@ -83,7 +87,7 @@ impl Sealer for Sealing {
     }
 
     fn seal(self) -> Option<Seal> {
-        let Self { leaves, print, directories, weak } = self;
+        let Self { leaves, print, directories, weak, .. } = self;
         // A file without a hash leaves it unknown.
         let print = print.finish().filter(|_| !weak)?;
         Some(Seal { key: leaves.key(), leaves: print, directories })

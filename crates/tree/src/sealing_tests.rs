@@ -104,3 +104,15 @@ fn a_row_that_does_not_stand_for_itself_is_not_sealed() {
         assert_eq!(seal(&[("a", weak), ("b", record())]), None);
     }
 }
+
+#[test]
+fn a_directory_that_is_listed_in_parts_is_not_sealed() {
+    let mut sealing = Sealing::default();
+    for number in 0..NAMES_PER_PART {
+        sealing.row(&name(&format!("{number:06}")), &record());
+    }
+    let held = sealing.leaves.0.len();
+    sealing.row(&name("one more"), &record());
+    assert_eq!((sealing.leaves.0.len(), sealing.weak), (held, true), "and takes no more memory");
+    assert_eq!(sealing.seal(), None);
+}

@@ -52,6 +52,15 @@ impl Scene {
 }
 
 #[test]
+fn a_file_system_that_never_shares_is_not_asked() {
+    for (format, able) in [(Format::Ext4, false), (Format::Btrfs, true), (Format::Xfs, true)] {
+        let Some(mount) = LoopMount::of(format, 320 << 20) else { return };
+        let source = Tree::open(&mount.path()).expect("a source");
+        assert_eq!(Lender::if_able(source).is_some(), able, "{format:?}");
+    }
+}
+
+#[test]
 fn a_clone_is_hashed_as_it_is_and_holes_stay_holes() {
     for format in [Format::Btrfs, Format::Xfs] {
         let Some(mount) = LoopMount::of(format, 320 << 20) else { return };
