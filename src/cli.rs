@@ -126,6 +126,9 @@ pub struct AuditArgs {
     /// With --verify: bytes read a second on each side, such as 10M
     #[arg(long, value_name = "RATE", value_parser = rate, requires = "verify", hide_short_help = true)]
     pub rate: Option<NonZeroU64>,
+    /// With --verify: keep in FILE how far it is; the same command goes on there
+    #[arg(long, value_name = "FILE", requires = "verify", hide_short_help = true)]
+    pub resume: Option<PathBuf>,
 }
 
 /// Forms of a report.

@@ -5,6 +5,7 @@
 // They panic when nobody reads; `render` has what does not.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod checkpoint;
 mod cli;
 mod commands;
 mod control;

@@ -90,18 +90,8 @@ pub fn of_tree(base: &Path, source: &Path) -> PathBuf {
 }
 
 /// Makes the directory of a source's state, after checking that it is not inside the source or a replica of this machine.
-pub fn create<'a>(base: &Path, source: &Path, mut replicas: impl Iterator<Item = &'a Path>) -> Result<PathBuf> {
-    let existing = base.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    let source_root = std::fs::metadata(source).map_err(Failure::failed)?;
-    let tree = Tree::open(existing).map_err(Failure::failed)?;
-    let device = |d: fulmar_model::Device| rustix::fs::makedev(d.major, d.minor);
-    let inside = tree.ancestors().map_err(Failure::failed)?;
-    let is_inside =
-        |root: &Metadata| inside.iter().any(|above| (device(above.device), above.inode) == (root.dev(), root.ino()));
-    // A replica that does not exist has nothing inside yet: only its name tells.
-    let is_replica = |path: &Path| std::fs::metadata(path).map_or(base.starts_with(path), |root| is_inside(&root));
-    let holder = if is_inside(&source_root) { Some("source") } else { replicas.any(is_replica).then_some("replica") };
-    if let Some(holder) = holder {
+pub fn create<'a>(base: &Path, source: &Path, replicas: impl Iterator<Item = &'a Path>) -> Result<PathBuf> {
+    if let Some(holder) = holder(base, source, replicas)? {
         return Err(Failure::usage(format!("the state directory {} is inside the {holder}", shown(base)))
             .hint("put it elsewhere: --state-dir /var/lib/fulmar"));
     }
@@ -113,6 +103,27 @@ pub fn create<'a>(base: &Path, source: &Path, mut replicas: impl Iterator<Item =
     // For `status` without an argument: which source this is.
     std::fs::write(path.join("source"), source.as_os_str().as_bytes()).map_err(Failure::failed)?;
     Ok(path)
+}
+
+/// What a path is in, or would be: "source", or "replica" of this machine.
+pub fn holder<'a>(
+    base: &Path,
+    source: &Path,
+    mut replicas: impl Iterator<Item = &'a Path>,
+) -> Result<Option<&'static str>> {
+    let existing = base.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let source_root = std::fs::metadata(source).map_err(Failure::failed)?;
+    let tree = Tree::open(existing).map_err(Failure::failed)?;
+    let device = |d: fulmar_model::Device| rustix::fs::makedev(d.major, d.minor);
+    let inside = tree.ancestors().map_err(Failure::failed)?;
+    let is_inside =
+        |root: &Metadata| inside.iter().any(|above| (device(above.device), above.inode) == (root.dev(), root.ino()));
+    // A replica that does not exist has nothing inside yet: only its name tells.
+    let is_replica = |path: &Path| std::fs::metadata(path).map_or(base.starts_with(path), |root| is_inside(&root));
+    if is_inside(&source_root) {
+        return Ok(Some("source"));
+    }
+    Ok(replicas.any(is_replica).then_some("replica"))
 }
 
 /// The control socket of the tree that `fulmar COMMAND` speaks of.

@@ -1,6 +1,6 @@
 //! An audit in slices tells what an audit of the whole tree tells, each thing once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use fulmar_link::Link;
-use fulmar_model::{Aspect, Difference, Filter, Id, Profile, RelPath, ReplicaId, Tally, Value};
+use fulmar_model::{Aspect, Difference, Filter, Id, Kind, Profile, RelPath, ReplicaId, Tally, Value};
 use fulmar_primary::{AuditSettings, Endpoint, Finding, Inspection, Target, Verdict};
 use fulmar_testkit::{Random, fresh_seed};
 use fulmar_tree::audit::Scope;
@@ -138,19 +138,31 @@ async fn audit(pair: &Pair, scope: Scope) -> (Vec<Finding>, Verdict) {
     (gather.await.unwrap(), verdict)
 }
 
-/// As text; how much is in a directory that is missing depends on where it was cut.
+/// As text, with what several slices have of one directory put together.
 fn told(findings: Vec<Finding>) -> Vec<String> {
-    let plain = |value: Value| match value {
-        Value::Entry { kind, size, .. } => Value::Entry { kind, size, below: None },
-        other => other,
-    };
-    let plain = |finding| match finding {
-        Finding::Difference(Difference { path, aspect, source, replica }, why) => {
-            Finding::Difference(Difference { path, aspect, source: plain(source), replica: plain(replica) }, why)
+    let mut further: BTreeMap<RelPath, Tally> = BTreeMap::new();
+    for finding in &findings {
+        if let Finding::Further { path, tally } = finding {
+            further.entry(path.clone()).or_default().add(*tally);
+        }
+    }
+    let sum = |path: &RelPath, value: Value| match value {
+        Value::Entry { kind: Kind::Directory, size, below } => {
+            let mut below = below.unwrap_or_default();
+            below.add(further.get(path).copied().unwrap_or_default());
+            Value::Entry { kind: Kind::Directory, size, below: Some(below) }
         }
         other => other,
     };
-    let mut all: Vec<String> = findings.into_iter().map(|finding| format!("{:?}", plain(finding))).collect();
+    let whole = |finding| match finding {
+        Finding::Difference(Difference { path, aspect, source, replica }, why) => {
+            let (source, replica) = (sum(&path, source), sum(&path, replica));
+            Finding::Difference(Difference { path, aspect, source, replica }, why)
+        }
+        other => other,
+    };
+    let findings = findings.into_iter().filter(|finding| !matches!(finding, Finding::Further { .. }));
+    let mut all: Vec<String> = findings.map(|finding| format!("{:?}", whole(finding))).collect();
     all.sort();
     all
 }

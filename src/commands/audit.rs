@@ -2,34 +2,33 @@
 
 use crate::cli::{Format, SyncArgs};
 use crate::commands::replicas::{audit_settings, explain};
+use crate::commands::resume;
 use crate::exit::{Exit, Failure, Result};
 use crate::render::{self, Reader};
-use crate::report::{Audit, Gathered, Header, Progress, began, html, json, table};
+use crate::report::{Audit, Gathered, Header, Progress, Stage, began, html, json, table};
 use crate::{identity, state};
 use fulmar_model::escape;
-use fulmar_primary::{Finding, Inspection, Verdict};
+use fulmar_primary::{AuditSettings, Finding, Inspection, Verdict};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Findings that wait to be printed or kept; full: the comparison waits.
 const FINDINGS: usize = 1024;
 
 /// See the head of this file.
 pub async fn run(args: SyncArgs) -> Result {
+    if let Some(file) = &args.audit.resume {
+        return resume::run(&args, file).await;
+    }
     let settings = audit_settings(&args.trees, &args.audit)?;
     let names: Vec<String> = settings.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
-    let header = Header {
-        host: escape(&identity::host()).to_string(),
-        source: state::shown(&settings.source),
-        began: began(),
-        limit: if args.audit.limit == 0 { usize::MAX } else { args.audit.limit },
-        beside: None,
-    };
+    let header = header(&args, &settings);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
     let (findings, found) = mpsc::channel(FINDINGS);
     let mut inspection = Inspection::start(settings, findings).await.map_err(|error| explain(None, error))?;
-    let progress = Progress::start(&inspection, &names, args.progress, args.shared.quiet);
+    let (_stage, stage) = watch::channel(Stage::new(&inspection, &[]));
+    let progress = Progress::start(stage, &names, args.progress, args.shared.quiet);
     let gatherer = tokio::spawn(gather(found, names.clone(), args.audit.format, header.limit));
     let mut verdicts: Vec<std::result::Result<Verdict, Failure>> = names
         .iter()
@@ -53,11 +52,24 @@ pub async fn run(args: SyncArgs) -> Result {
     inspection.end();
     drop((progress, inspection));
     if interrupted {
-        return Err(Failure::failed(anyhow::anyhow!("interrupted"))
-            .hint("nothing was changed; the same command begins from the start"));
+        return Err(Failure::failed(anyhow::anyhow!("interrupted")).hint(
+            "nothing was changed; the same command begins from the start, and with --resume FILE it could go on",
+        ));
     }
     let gathered = gatherer.await.map_err(Failure::failed)??;
     report(&header, args.audit.format, args.shared.quiet, names, verdicts, gathered)
+}
+
+/// What every form of a report begins with.
+pub fn header(args: &SyncArgs, settings: &AuditSettings) -> Header {
+    Header {
+        host: escape(&identity::host()).to_string(),
+        source: state::shown(&settings.source),
+        began: began(),
+        limit: if args.audit.limit == 0 { usize::MAX } else { args.audit.limit },
+        beside: None,
+        sittings: None,
+    }
 }
 
 /// Keeps what will be shown; as JSON, prints it at once.
@@ -82,22 +94,23 @@ async fn gather(
 }
 
 /// The forms that are made at the end.
-pub fn print(header: &Header, format: Format, quiet: bool, audits: &[Audit]) -> Result<()> {
+pub fn print(header: &Header, format: Format, quiet: bool, audits: &[Audit]) -> Result<Reader> {
+    let mut reader = Reader::There;
     match format {
         Format::Json => {}
-        Format::Html => drop(render::data(html::page(header, audits).trim_end())?),
+        Format::Html => reader = render::data(html::page(header, audits).trim_end())?,
         Format::Table => {
             for audit in audits {
                 match &audit.verdict {
                     // It is told on stderr.
                     Err(_) => {}
                     Ok(verdict) if quiet && verdict.is_equal() => {}
-                    Ok(_) => drop(render::data(table::table(header, audit).trim_end())?),
+                    Ok(_) => reader = render::data(table::table(header, audit).trim_end())?,
                 }
             }
         }
     }
-    Ok(())
+    Ok(reader)
 }
 
 /// Prints it; the worst replica decides.

@@ -80,6 +80,15 @@ pub fn audit_settings(trees: &Trees, audit: &AuditArgs) -> Result<AuditSettings>
     })
 }
 
+/// Replicas that are directories of this machine.
+pub fn local(trees: &Trees) -> Result<Vec<PathBuf>> {
+    let here = |(_, place)| match place {
+        Place::Here(path) => Some(path),
+        Place::There { .. } => None,
+    };
+    Ok(places(trees)?.into_iter().filter_map(here).collect())
+}
+
 fn patterns(trees: &Trees) -> Vec<Box<[u8]>> {
     trees.exclude.iter().map(|pattern| pattern.as_bytes().into()).collect()
 }

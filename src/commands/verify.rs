@@ -103,7 +103,7 @@ fn report(
     let text = |field: &str| summary[field].as_str().unwrap_or_default().to_owned();
     let depth = if args.deep { Depth::Deep } else { Depth::Quick };
     let beside = Some(Beside { depth, repair: args.repair });
-    let header = Header { host: text("host"), source: text("source"), began, limit, beside };
+    let header = Header { host: text("host"), source: text("source"), began, limit, beside, sittings: None };
     if *format == Format::Json {
         render::data(summary)?;
     }

@@ -37,6 +37,7 @@ pub async fn answer(
         began: crate::report::began(),
         limit: 0,
         beside: Some(Beside { depth, repair: wanted.repair }),
+        sittings: None,
     };
     let verification = Verification { depth, repair: wanted.repair, rate: wanted.rate, idle: wanted.idle };
     let (telling, mut told) = mpsc::channel(LINES);

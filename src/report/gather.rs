@@ -80,6 +80,8 @@ impl Gathered {
                     self.corrupt.push((path, recorded, good_copy));
                 }
             }
+            // It is put to the difference before.
+            Finding::Further { .. } => {}
             Finding::Busy(path) => {
                 self.busy_count += 1;
                 if self.busy.len() < self.limit && room {

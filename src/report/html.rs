@@ -27,9 +27,10 @@ fn write_page(out: &mut String, header: &Header, audits: &[Audit]) -> std::fmt::
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>Audit of {source}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
          <h1>Audit of <span class=\"name\">{source}</span></h1>\n\
-         <p>Begun {} by fulmar {}. {}</p>\n",
+         <p>Begun {} by fulmar {}{}. {}</p>\n",
         html(&header.began),
         env!("CARGO_PKG_VERSION"),
+        header.sittings.map_or(String::new(), |sittings| format!(", in {}", counted(sittings, "sitting"))),
         method(header.beside)
     )?;
     audits.iter().try_for_each(|audit| section(out, header, audit))?;

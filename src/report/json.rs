@@ -54,6 +54,14 @@ pub fn finding(replica: &str, finding: &Finding) -> Value {
                 "on_replica": mailbox(on_replica.as_ref()),
             })
         }
+        Finding::Further { path, tally } => json!({
+            "type": "further",
+            "replica": replica,
+            "path": path.to_string(),
+            "entries": tally.entries,
+            "files": tally.files,
+            "bytes": tally.bytes,
+        }),
         Finding::Busy(path) => json!({ "type": "busy", "replica": replica, "path": path.to_string() }),
         Finding::Unreadable { side, unread } => json!({
             "type": "unreadable",
@@ -76,8 +84,11 @@ pub fn summary(header: &Header, audits: &[Audit]) -> Value {
         "host": header.host,
         "source": header.source,
         "began": header.began,
-        "replicas": audits.iter().map(one).collect::<Vec<_>>(),
+        "replicas": audits.iter().map(|audit| replica(&audit.replica, &audit.verdict)).collect::<Vec<_>>(),
     });
+    if let (Some(sittings), Some(fields)) = (header.sittings, line.as_object_mut()) {
+        fields.insert("sittings".to_owned(), json!(sittings));
+    }
     if let (Some(Beside { depth, repair }), Some(fields)) = (header.beside, line.as_object_mut()) {
         fields.insert("depth".to_owned(), json!(depth.word()));
         fields.insert("repair".to_owned(), json!(repair));
@@ -85,10 +96,11 @@ pub fn summary(header: &Header, audits: &[Audit]) -> Value {
     line
 }
 
-fn one(audit: &Audit) -> Value {
-    let verdict = match &audit.verdict {
+/// A replica's part of it.
+pub fn replica(name: &str, verdict: &Result<Verdict, String>) -> Value {
+    let verdict = match verdict {
         Ok(verdict) => verdict,
-        Err(error) => return json!({ "replica": audit.replica, "verdict": "failed", "error": error }),
+        Err(error) => return json!({ "replica": name, "verdict": "failed", "error": error }),
     };
     let word = match verdict.outcome() {
         Outcome::Equal => "equal",
@@ -99,7 +111,7 @@ fn one(audit: &Audit) -> Value {
         .iter()
         .filter_map(|aspect| Some((aspect.word().to_owned(), json!(verdict.differences.get(aspect)?))));
     let mut line = json!({
-        "replica": audit.replica,
+        "replica": name,
         "verdict": word,
         "host": escape(&verdict.host).to_string(),
         "root": escape(&verdict.root).to_string(),

@@ -11,8 +11,8 @@ pub mod table;
 mod value;
 
 pub use gather::Gathered;
-pub use parse::{Reported, finding, reported};
-pub use progress::{Bars, Picture, Progress};
+pub use parse::{Reported, finding, path, reported};
+pub use progress::{Bars, Picture, Progress, Stage};
 pub use value::{text as value_text, time_text};
 
 use crate::render::bytes;
@@ -41,6 +41,8 @@ pub struct Header {
     pub limit: usize,
     /// How it was asked of a running `follow`; `None` of an audit that stands alone.
     pub beside: Option<Beside>,
+    /// In how many sittings it was made; `None` where there is but one.
+    pub sittings: Option<u64>,
 }
 
 /// What a running `follow` was asked for.
@@ -74,6 +76,14 @@ fn how(verdict: &Verdict) -> String {
             format!("{files} ({size}) and all metadata, of which {} and {} had to be read", read[0], read[1])
         }
         Some(Depth::Deep) | None => format!("every byte of {files} ({size}) and all metadata"),
+    }
+}
+
+/// In how many sittings it was made and since when; empty where that goes without saying.
+fn sat(header: &Header) -> String {
+    match header.sittings {
+        Some(sittings) => format!(", in {} since {}", counted(sittings, "sitting"), header.began),
+        None => String::new(),
     }
 }
 

@@ -31,6 +31,7 @@ pub fn finding(line: &Json) -> Option<(String, Finding)> {
             });
             Finding::Difference(Difference { path, aspect, source, replica }, why)
         }
+        "further" => Finding::Further { path, tally: tally(line) },
         "busy" => Finding::Busy(path),
         "arriving" => Finding::Arriving { path, held: line["held"].as_str().and_then(HeldReason::from_text) },
         "corrupt" => Finding::Corrupt {
@@ -158,7 +159,8 @@ fn value(aspect: Aspect, told: &Json) -> Option<Value> {
     })
 }
 
-fn path(told: &Json) -> Option<RelPath> {
+/// A path as it is told.
+pub fn path(told: &Json) -> Option<RelPath> {
     match told.as_str()? {
         "." => Some(RelPath::root()),
         text => RelPath::parse(&unescape(text)?).ok(),

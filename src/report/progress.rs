@@ -1,10 +1,13 @@
 //! How far an audit is, on a terminal; nothing elsewhere, unless it is asked for.
 
 use crate::render::{bytes, say};
-use fulmar_primary::{AuditPulse, Inspection};
+use fulmar_primary::{AuditPulse, Inspection, Verdict};
+use fulmar_tree::audit::Meter;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// How often progress is drawn, and how often it is printed where nothing can be drawn.
 const DRAW: Duration = Duration::from_millis(100);
@@ -69,21 +72,66 @@ impl Bars {
     }
 }
 
+/// What is under way, and what was done before it.
+#[derive(Clone, Default)]
+pub struct Stage {
+    meter: Arc<Meter>,
+    pulses: Vec<watch::Receiver<AuditPulse>>,
+    source_before: (u64, u64),
+    before: Vec<AuditPulse>,
+}
+
+impl Stage {
+    /// `totals`: of the stages before, for each replica; empty: there was none.
+    pub fn new(inspection: &Inspection, totals: &[Verdict]) -> Self {
+        let tally = totals.first().map_or_else(Default::default, |total| total.source.tally);
+        let before = |total: &Verdict| AuditPulse {
+            files: total.replica.tally.files,
+            bytes: total.replica.tally.bytes,
+            compares: false,
+            differences: total.difference_count(),
+        };
+        Self {
+            meter: inspection.read(),
+            pulses: inspection.pulses(),
+            source_before: (tally.files, tally.bytes),
+            before: totals.iter().map(before).collect(),
+        }
+    }
+
+    fn picture(&self, names: &[String]) -> Picture {
+        let (files, bytes) = self.meter.read();
+        let one = |(at, (name, pulse)): (usize, (&String, &watch::Receiver<AuditPulse>))| {
+            let (now, before) = (*pulse.borrow(), self.before.get(at).copied().unwrap_or_default());
+            let pulse = AuditPulse {
+                files: before.files.saturating_add(now.files),
+                bytes: before.bytes.saturating_add(now.bytes),
+                compares: now.compares,
+                differences: before.differences.saturating_add(now.differences),
+            };
+            (name.clone(), pulse)
+        };
+        Picture {
+            source: (self.source_before.0.saturating_add(files), self.source_before.1.saturating_add(bytes)),
+            replicas: names.iter().zip(&self.pulses).enumerate().map(one).collect(),
+        }
+    }
+}
+
 /// Draws until dropped.
 pub struct Progress(tokio::task::JoinHandle<()>);
 
 impl Progress {
     /// Starts drawing, if somebody is there to see it or asked for it.
-    pub fn start(inspection: &Inspection, replicas: &[String], wanted: bool, quiet: bool) -> Option<Self> {
+    pub fn start(stage: watch::Receiver<Stage>, replicas: &[String], wanted: bool, quiet: bool) -> Option<Self> {
         let mut bars = Bars::new(wanted, quiet)?;
-        let (meter, pulses) = (inspection.read(), inspection.pulses());
         let names = replicas.to_vec();
         Some(Self(tokio::spawn(async move {
             let mut tick = tokio::time::interval(DRAW);
             loop {
                 tick.tick().await;
-                let replicas = names.iter().cloned().zip(pulses.iter().map(|pulse| *pulse.borrow())).collect();
-                bars.show(&Picture { source: meter.read(), replicas });
+                let now = stage.borrow().clone();
+                bars.show(&now.picture(&names));
             }
         })))
     }

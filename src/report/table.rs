@@ -1,7 +1,7 @@
 //! The report for a person at a terminal.
 
 use super::value::text;
-use super::{Audit, Gathered, Header, blamed, counted, coverage, how, mail};
+use super::{Audit, Gathered, Header, blamed, counted, coverage, how, mail, sat};
 use crate::render::{bytes, shown_error};
 use fulmar_model::RelPath;
 use fulmar_primary::{Coverage, Outcome, Verdict};
@@ -133,7 +133,7 @@ pub fn place(verdict: &Verdict) -> String {
 
 /// The last line.
 pub fn summary(header: &Header, audit: &Audit, verdict: &Verdict) -> String {
-    let how = format!("{}, in {:.1} s", how(verdict), verdict.took.as_secs_f64());
+    let how = format!("{}, in {:.1} s{}", how(verdict), verdict.took.as_secs_f64(), sat(header));
     if verdict.is_equal() {
         let repaired = match verdict.repaired {
             0 => String::new(),

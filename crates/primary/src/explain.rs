@@ -109,6 +109,7 @@ impl Parts {
             idle: false,
             records: Some(insight.records()),
             depth: Depth::Deep,
+            links_only: false,
         };
         let tree = tree.clone();
         let look = move || Looker::new(&tree, &how, &Meter::default()).look(&path, true);

@@ -47,7 +47,8 @@ mod verify;
 mod waiting;
 
 pub use audit::{
-    AuditSettings, Census, Coverage, Finding, Inspected, Inspection, Outcome, Pulse as AuditPulse, Verdict, Why,
+    AuditSettings, Census, Coverage, Earlier, Finding, Inspected, Inspection, Outcome, Pulse as AuditPulse, Verdict,
+    Why,
 };
 pub use clock::Clock;
 pub use error::{Error, Result};

@@ -47,6 +47,7 @@ pub(crate) async fn answer(root: PathBuf, begin: Begin, link: &mut Link, options
         idle: begin.idle,
         records,
         depth,
+        links_only: begin.links_only == Some(true),
     };
     let (to_open, asked) = (root.clone(), begin);
     let opened = tokio::task::spawn_blocking(move || open_to_read(&to_open, &asked, &options)).await;

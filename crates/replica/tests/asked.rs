@@ -49,6 +49,7 @@ fn begin_with(after: Option<&str>, upto: Option<&str>) -> Question {
         after: after.map(path),
         upto: upto.map(path),
         trust: None,
+        links_only: None,
     })
 }
 

@@ -24,6 +24,7 @@ fn how(threads: usize) -> Auditing {
         idle: false,
         records: None,
         depth: Depth::Deep,
+        links_only: false,
     }
 }
 
@@ -248,4 +249,21 @@ fn where_a_seal_fits_no_record_is_asked_for_and_it_comes_to_the_same() {
     let (changed, some) = quick(&seals);
     assert_eq!(changed, read(&fixture, 2).below());
     assert!(changed != sealed && all - some < files.len() + 5);
+}
+
+#[test]
+fn which_names_are_one_file_is_found_without_reading_any() {
+    let fixture = Fixture::new();
+    fixture.file("a/one", "content").file("b/alone", "x").file("b/c/two", "y");
+    for (from, to) in [("a/one", "b/other"), ("b/c/two", "two")] {
+        std::fs::hard_link(fixture.path(from), fixture.path(to)).expect("linked");
+    }
+    let (all, meter) = (read(&fixture, 2), Meter::default());
+    let how = Auditing { links_only: true, ..how(2) };
+    let links = audit(&fixture.tree, &RelPath::root(), &how, &meter).expect("it can be read");
+    let digest = |audited: &Audited| audited.links().expect("few").digest();
+    assert_eq!(digest(&links), digest(&all));
+    assert_eq!(meter.read(), (0, 0));
+    std::fs::remove_file(fixture.path("two")).expect("removed");
+    assert_ne!(digest(&audit(&fixture.tree, &RelPath::root(), &how, &meter).expect("it can be read")), digest(&all));
 }

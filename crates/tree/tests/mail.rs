@@ -17,6 +17,7 @@ fn all(fixture: &Fixture) -> Vec<Mailbox> {
         idle: false,
         records: None,
         depth: fulmar_model::Depth::Deep,
+        links_only: false,
     };
     mailboxes(&fixture.tree, &how, &Meter::default()).expect("it can be read")
 }

@@ -38,6 +38,8 @@ pub struct Begin {
     pub upto: Option<RelPath>,
     /// Whether records are asked, and for what; `None`: only the tree itself counts.
     pub trust: Option<Trust>,
+    /// Whether nothing is found out but which names are one file; `None`: everything is read.
+    pub links_only: Option<bool>,
 }
 
 /// What records are asked for in an audit.
@@ -187,7 +189,7 @@ pub enum Answer {
     },
 }
 
-record!(Begin { boot, ancestors, source, profile, patterns, privileged, idle, rate, after, upto, trust });
+record!(Begin { boot, ancestors, source, profile, patterns, privileged, idle, rate, after, upto, trust, links_only });
 record!(Trust { tree, depth });
 record!(Begun { host, root, privileged, recalls });
 record!(Digest { entry, below, links, unread, mounts, read });

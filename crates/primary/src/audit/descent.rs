@@ -4,6 +4,7 @@
 use super::SUSPECTS_MAX;
 use super::inspection::Visit;
 use super::suspects::{Read, Suspect};
+use super::verdict::Finding;
 use crate::{Error, Result};
 use fulmar_model::{Below, Found, Kind, Node, RelPath, Side, Sighting, differences};
 use fulmar_tree::Part;
@@ -70,6 +71,9 @@ impl Visit {
         match (ours, theirs) {
             (Ok(ours), Ok(theirs)) => {
                 self.merge(&path, ours, theirs);
+                for (path, tally) in std::mem::take(&mut self.further) {
+                    self.send(Finding::Further { path, tally }).await?;
+                }
                 Ok(())
             }
             // Whichever side has lost it, or cannot read it any more, a look at it says so.
@@ -113,11 +117,12 @@ impl Visit {
     }
 
     fn one(&mut self, directory: &RelPath, found: &Found) {
+        let tally = found.below.map(|below| below.tally);
         // One that only leads to the range is told with the directory it is in.
         if !self.scope().has(directory) {
+            self.further.extend(tally.map(|tally| (directory.join(&found.name), tally)));
             return;
         }
-        let tally = found.below.map(|below| below.tally);
         self.suspects.push(Suspect::one_sided(directory.join(&found.name), tally));
     }
 

@@ -52,7 +52,7 @@ impl Flaws {
                 self.unread += 1;
                 self.add(&unread.path, Trouble::Uncertain);
             }
-            Finding::Mailbox { .. } => {}
+            Finding::Mailbox { .. } | Finding::Further { .. } => {}
         }
     }
 

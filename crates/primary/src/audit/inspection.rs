@@ -1,6 +1,7 @@
 //! One replica: greeted, read together with the source, compared, judged.
 
 use super::descent::Descend;
+use super::earlier::Earlier;
 use super::far::Far;
 use super::flaws::Flaws;
 use super::insight::{Insight, Ledger};
@@ -9,7 +10,7 @@ use super::suspects::{Read, Suspect};
 use super::verdict::{Coverage, Finding, Verdict};
 use crate::session::{Endpoint, Target};
 use crate::{Error, Result};
-use fulmar_model::{Below, Depth, Filter, Id, Mailbox, Profile, RelPath, Side};
+use fulmar_model::{Below, Depth, Filter, Hash, Id, Mailbox, Profile, RelPath, Side, Tally};
 use fulmar_tree::Tree;
 use fulmar_tree::audit::{Audited, Auditing, Meter, Scope, audit};
 use fulmar_wire::{Ancestor, Answer, Begin, Digest, Question};
@@ -92,24 +93,56 @@ impl Inspection {
     ) -> Result<Self> {
         let path = settings.source.clone();
         let tree = tokio::task::spawn_blocking(move || Tree::open(&path)).await.map_err(|_| Error::Gone)??;
-        let begin = begin(&settings, insight.as_ref(), &tree)?;
+        Self::on(tree, settings, insight, (Share::Whole, Vec::new()), findings)
+    }
+
+    /// One slice of several, of a source that is open: the settings' range, and neither link groups nor mailboxes, which may be in
+    /// several slices. [`Inspection::rest`] is for them.
+    pub fn slice(tree: Tree, settings: AuditSettings, findings: mpsc::Sender<(usize, Finding)>) -> Result<Self> {
+        Self::on(tree, settings, None, (Share::Slice, Vec::new()), findings)
+    }
+
+    /// What slices leave: which names are one file, and mailboxes, of the whole tree; no file is read for it. `earlier`: what came of the
+    /// slices, for each replica. Its verdicts are about everything.
+    pub fn rest(
+        tree: Tree,
+        settings: AuditSettings,
+        earlier: Vec<Earlier>,
+        findings: mpsc::Sender<(usize, Finding)>,
+    ) -> Result<Self> {
+        let settings = AuditSettings { scope: Scope::default(), ..settings };
+        Self::on(tree, settings, None, (Share::Rest, earlier), findings)
+    }
+
+    fn on(
+        tree: Tree,
+        settings: AuditSettings,
+        insight: Option<Insight>,
+        (share, earlier): (Share, Vec<Earlier>),
+        findings: mpsc::Sender<(usize, Finding)>,
+    ) -> Result<Self> {
+        let links_only = (share == Share::Rest).then_some(true);
+        let begin = Begin { links_only, ..begin(&settings, insight.as_ref(), &tree)? };
         let meter = Arc::new(Meter::default());
         let source = Arc::new(Source {
             tree,
             settings,
             insight,
+            share,
             meter: Arc::clone(&meter),
             readings: Default::default(),
             mailboxes: Arc::default(),
         });
         let (mut visits, mut pulses) = (JoinSet::new(), Vec::new());
+        let mut earlier = earlier.into_iter();
         for (index, endpoint) in source.settings.endpoints.iter().enumerate() {
             let (pulse, seen) = watch::channel(Pulse::default());
             pulses.push(seen);
             let (source, begin, target) = (Arc::clone(&source), begin.clone(), endpoint.target.clone());
             let teller = Teller { replica: index, findings: findings.clone(), pulse };
+            let earlier = earlier.next();
             visits.spawn(async move {
-                let result = inspect(source, target, begin, teller).await;
+                let result = inspect(source, (target, begin), teller, earlier).await;
                 Inspected { replica: index, result }
             });
         }
@@ -160,7 +193,16 @@ pub(super) fn begin(settings: &AuditSettings, insight: Option<&Insight>, tree: &
         trust: insight.map(Insight::trust),
         after: settings.scope.after().cloned(),
         upto: settings.scope.upto().cloned(),
+        links_only: None,
     })
+}
+
+/// Which share of an audit is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Share {
+    Whole,
+    Slice,
+    Rest,
 }
 
 /// The source, which is read once for all replicas that see the same attributes.
@@ -168,6 +210,7 @@ struct Source {
     tree: Tree,
     settings: AuditSettings,
     insight: Option<Insight>,
+    share: Share,
     meter: Arc<Meter>,
     /// Without and with `trusted.*` attributes.
     readings: [OnceCell<Arc<Audited>>; 2],
@@ -181,7 +224,8 @@ impl Source {
         let AuditSettings { filter, scope, threads, rate, idle, .. } = self.settings.clone();
         let records = self.insight.as_ref().map(Insight::records);
         let depth = self.insight.as_ref().map_or(Depth::Deep, |insight| insight.depth);
-        let how = Auditing { filter, scope, trusted, threads, rate, idle, records, depth };
+        let links_only = self.share == Share::Rest;
+        let how = Auditing { filter, scope, trusted, threads, rate, idle, records, depth, links_only };
         let (tree, meter) = (self.tree.clone(), Arc::clone(&self.meter));
         let read = || async {
             let work = tokio::task::spawn_blocking(move || audit(&tree, &RelPath::root(), &how, &meter));
@@ -197,7 +241,12 @@ struct Teller {
     pulse: watch::Sender<Pulse>,
 }
 
-async fn inspect(source: Arc<Source>, target: Target, begin: Begin, teller: Teller) -> Result<Verdict> {
+async fn inspect(
+    source: Arc<Source>,
+    (target, begin): (Target, Begin),
+    teller: Teller,
+    earlier: Option<Earlier>,
+) -> Result<Verdict> {
     let began = Instant::now();
     let privileged = begin.privileged;
     let mut far = Far::new(target.connect(None).await?, teller.pulse.clone());
@@ -214,9 +263,10 @@ async fn inspect(source: Arc<Source>, target: Target, begin: Begin, teller: Tell
     teller.pulse.send_modify(|pulse| pulse.compares = true);
     let coverage = |below: Below, unread, mounts, read| Coverage { tally: below.tally, unread, mounts, read };
     let counts = audited.counts();
+    let (host, root) = (begun.host.into(), begun.root.into());
     let verdict = Verdict {
-        host: begun.host.into(),
-        root: begun.root.into(),
+        host,
+        root,
         source: coverage(audited.below(), counts.unread, counts.mounts, Some(source.meter.read().1)),
         replica: coverage(theirs.below, theirs.unread, theirs.mounts, theirs.read),
         trusted,
@@ -224,11 +274,15 @@ async fn inspect(source: Arc<Source>, target: Target, begin: Begin, teller: Tell
         recalls: begun.recalls,
         ..Verdict::default()
     };
+    let (verdict, flaws) = match earlier {
+        Some(earlier) => earlier.go_on(verdict),
+        None => (verdict, Flaws::default()),
+    };
     let meter = Arc::clone(&source.meter);
     // Looking at every message takes as long as everything else that a quick look does.
     let quick = source.insight.as_ref().is_some_and(|insight| insight.depth == Depth::Quick);
     // And a mailbox is several directories, which may be in two slices.
-    let whole = source.settings.scope.is_whole();
+    let whole = source.share != Share::Slice && source.settings.scope.is_whole();
     let wanted = source.settings.profile == Profile::Maildir && whole && !quick;
     let mailboxes = wanted.then(|| Arc::clone(&source.mailboxes));
     let ledger = source.insight.as_ref().map(|insight| insight.of(teller.replica));
@@ -240,16 +294,21 @@ async fn inspect(source: Arc<Source>, target: Target, begin: Begin, teller: Tell
         verdict,
         ledger,
         mailboxes,
-        flaws: Flaws::default(),
+        flaws,
         stack: Vec::new(),
         suspects: Vec::new(),
+        further: Vec::new(),
         unread: HashSet::new(),
         rotten: HashSet::new(),
         repairs: Vec::new(),
         repaired_trees: HashSet::new(),
     };
-    visit.compare_all(theirs).await?;
-    visit.verdict.took = began.elapsed();
+    match source.share {
+        Share::Whole => visit.compare_all(theirs).await?,
+        Share::Slice => visit.compare_entries(&theirs).await?,
+        Share::Rest => visit.compare_rest(theirs.links).await?,
+    }
+    visit.verdict.took = visit.verdict.took.saturating_add(began.elapsed());
     Ok(visit.verdict)
 }
 
@@ -270,6 +329,8 @@ pub(super) struct Visit {
     /// What is to be listed; the last comes first.
     pub(super) stack: Vec<Descend>,
     pub(super) suspects: Vec<Suspect>,
+    /// Directories of one side that were told with the directory they are in, and what the range has of them.
+    pub(super) further: Vec<(RelPath, Tally)>,
     /// What was told to be unreadable.
     pub(super) unread: HashSet<(Side, RelPath)>,
     /// Of the source, once they were looked at; `None` where mailboxes are not compared.
@@ -292,14 +353,22 @@ impl Visit {
     }
 
     async fn compare_all(&mut self, theirs: Digest) -> Result<()> {
+        self.compare_entries(&theirs).await?;
+        self.compare_rest(theirs.links).await
+    }
+
+    async fn compare_entries(&mut self, theirs: &Digest) -> Result<()> {
         self.tell_unread(theirs.unread).await?;
         if self.scope().has(&RelPath::root()) && *self.source.entry() != theirs.entry {
             self.suspects.push(Suspect::both_sided(RelPath::root(), Read::IfTouched));
         }
         let ours = self.source.below();
         self.compare(&RelPath::root(), ours, theirs.below);
-        self.descend().await?;
-        self.compare_links(theirs.links).await?;
+        self.descend().await
+    }
+
+    async fn compare_rest(&mut self, links: Option<Hash>) -> Result<()> {
+        self.compare_links(links).await?;
         // What was repaired because of those.
         self.descend().await?;
         self.tell_rotten().await?;
@@ -334,17 +403,18 @@ impl Visit {
     pub(super) async fn tell(&mut self, finding: Finding) -> Result<()> {
         match &finding {
             Finding::Difference(difference, why) => {
-                *self.verdict.differences.entry(difference.aspect).or_default() += 1;
+                let sum = self.verdict.differences.entry(difference.aspect).or_default();
+                *sum = sum.saturating_add(1);
                 if let Some(why) = why {
                     *self.verdict.blames.entry(why.blame).or_default() += 1;
                     self.verdict.repaired += u64::from(why.repaired == Some(true));
                 }
                 self.teller.pulse.send_modify(|pulse| pulse.differences += 1);
             }
-            Finding::Busy(_) => self.verdict.busy += 1,
+            Finding::Busy(_) => self.verdict.busy = self.verdict.busy.saturating_add(1),
             Finding::Arriving { .. } => self.verdict.arriving += 1,
             Finding::Corrupt { .. } => self.verdict.corrupt += 1,
-            Finding::Mailbox { .. } | Finding::Unreadable { .. } => {}
+            Finding::Mailbox { .. } | Finding::Further { .. } | Finding::Unreadable { .. } => {}
         }
         self.send(finding).await
     }

@@ -4,11 +4,12 @@
 //! Reading order: this file (who takes part), `inspection` (one replica, from the greeting to the verdict), `far` (asking
 //! it), `descent` (directories whose digests differ are listed), `suspects` (what seems to differ is looked at again until it is
 //! certain), `groups` (which names are one file), `mail` (mailboxes), `flaws` (where their
-//! verdicts look), `verdict` (what came of it); beside a primary `insight` (what that
+//! verdicts look), `verdict` (what came of it), `earlier` (of the slices, where it was made in such); beside a primary `insight` (what that
 //! knows), `blaming`, `repair`; `glance` (one path).
 
 mod blaming;
 mod descent;
+mod earlier;
 mod far;
 mod flaws;
 mod glance;
@@ -20,6 +21,7 @@ mod repair;
 mod suspects;
 mod verdict;
 
+pub use earlier::Earlier;
 pub(crate) use glance::glance;
 pub(crate) use insight::Insight;
 pub use inspection::{AuditSettings, Inspected, Inspection, Pulse};

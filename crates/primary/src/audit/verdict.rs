@@ -41,6 +41,13 @@ pub enum Finding {
     },
     /// The path seemed to differ each time, and held still on neither look: nothing can be said.
     Busy(RelPath),
+    /// More of a directory that only one side has, which an earlier slice has told.
+    Further {
+        /// Where.
+        path: RelPath,
+        /// How much is in it that belongs to this slice.
+        tally: Tally,
+    },
     /// A side cannot read it: nothing can be said.
     Unreadable {
         /// Which.
@@ -72,6 +79,15 @@ pub struct Coverage {
     pub mounts: u64,
     /// Bytes that were read to find out; `None`: not told.
     pub read: Option<u64>,
+}
+
+impl Coverage {
+    fn add(&mut self, other: Self) {
+        self.tally.add(other.tally);
+        self.unread = self.unread.saturating_add(other.unread);
+        self.mounts = self.mounts.saturating_add(other.mounts);
+        self.read = self.read.zip(other.read).map(|(one, other)| one.saturating_add(other));
+    }
 }
 
 /// What a verdict comes to.
@@ -141,6 +157,20 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// With what came of another slice, of which the same was asked at the same place.
+    pub fn add(&mut self, slice: &Self) {
+        self.source.add(slice.source);
+        self.replica.add(slice.replica);
+        for (aspect, count) in &slice.differences {
+            let sum = self.differences.entry(*aspect).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+        self.busy = self.busy.saturating_add(slice.busy);
+        self.links &= slice.links;
+        self.trusted &= slice.trusted;
+        self.took = self.took.saturating_add(slice.took);
+    }
+
     /// Whether everything was compared, and is the same, at the end at least.
     pub fn is_equal(&self) -> bool {
         let open = [self.busy, self.arriving, self.corrupt, self.unread()];
@@ -164,6 +194,32 @@ impl Verdict {
 
     /// Number of differences of every kind.
     pub fn difference_count(&self) -> u64 {
-        self.differences.values().sum()
+        self.differences.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(entries: u64, read: Option<u64>) -> Verdict {
+        let tally = Tally { entries, files: 1, bytes: 10 };
+        let side = Coverage { tally, unread: 1, mounts: 2, read };
+        let differences = BTreeMap::from([(Aspect::Size, 1), (Aspect::Mode, entries)]);
+        let took = Duration::from_secs(entries);
+        Verdict { source: side, replica: side, differences, busy: 4, trusted: true, took, ..Verdict::default() }
+    }
+
+    #[test]
+    fn slices_add_up_and_what_one_of_them_lacks_is_lacking() {
+        let mut sum = verdict(3, Some(5));
+        sum.add(&verdict(4, Some(6)));
+        assert_eq!(sum.source.tally, Tally { entries: 7, files: 2, bytes: 20 });
+        assert_eq!((sum.replica.unread, sum.replica.mounts, sum.replica.read), (2, 4, Some(11)));
+        assert_eq!(sum.differences, BTreeMap::from([(Aspect::Size, 2), (Aspect::Mode, 7)]));
+        assert_eq!((sum.busy, sum.trusted, sum.took), (8, true, Duration::from_secs(7)));
+        sum.add(&Verdict { trusted: false, ..verdict(u64::MAX, None) });
+        assert_eq!((sum.source.tally.entries, sum.source.read, sum.trusted), (u64::MAX, None, false));
+        assert_eq!(sum.difference_count(), u64::MAX);
     }
 }

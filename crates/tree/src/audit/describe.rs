@@ -147,7 +147,7 @@ impl Eye<'_> {
     }
 
     /// Every name that takes part.
-    fn each(
+    pub(super) fn each(
         &self,
         dir: &Dir,
         mut visit: impl FnMut(&[u8], FileType) -> Result<(), crate::Error>,

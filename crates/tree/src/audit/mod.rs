@@ -3,7 +3,7 @@
 //! Reading order: `settings` (how, and how far it is), `scope` (how much of the tree), `engine` (deals directories to threads and puts digests together),
 //! `worker` (what a thread does), `describe` (one entry), `content` (the bytes of a file), `kept` (digests and hashes that are
 //! remembered), `links` (which names are one file), `audited` (what came of it, and listings of what differs), `look` (one path,
-//! read again), `standing` (beside what was recorded of it), `mail` (mailboxes, by names and sizes).
+//! read again), `standing` (beside what was recorded of it), `mail` (mailboxes, by names and sizes), `cut` (where a slice ends).
 //!
 //! Nothing is written, made or locked. What changes meanwhile is read again at once, a few times; what is listed later is as
 //! it is then. Memory is bounded: digests of [`crate::DIRECTORIES_MAX`] directories, hashes of [`HASHES_MAX`] files,
@@ -11,6 +11,7 @@
 
 mod audited;
 mod content;
+mod cut;
 mod describe;
 mod engine;
 mod kept;
@@ -23,6 +24,7 @@ mod standing;
 mod worker;
 
 pub use audited::Audited;
+pub use cut::{Span, cut};
 pub use engine::audit;
 pub use kept::HASHES_MAX;
 pub use links::{LINK_BYTES_MAX, Links};

@@ -7,7 +7,7 @@
 //! - one that is not, but above one that is, is gone through for the names that lead there, and tells nothing;
 //! - everything else is not opened. Where a directory in the range holds one that is not, that one is an entry.
 //!
-//! The ends need not exist. Which names are one file is compared among the names in the range.
+//! The ends need not exist; `cut` finds some that make slices of bounded work. Which names are one file is compared among the names in the range.
 
 use fulmar_model::{Name, PRIVATE_DIRECTORY, RelPath};
 use std::cmp::Ordering;

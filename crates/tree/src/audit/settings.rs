@@ -43,6 +43,9 @@ pub struct Auditing {
     pub records: Option<Records>,
     /// Whether records stand for what they vouch for; without them everything is read.
     pub depth: Depth,
+    /// Whether nothing is found out but which names are one file: neither content nor attributes are read then, and digests say
+    /// nothing.
+    pub links_only: bool,
 }
 
 /// A way to what was recorded of a tree, for each thread that reads; `None` where it cannot be opened.

@@ -276,7 +276,8 @@ impl<'a> Worker<'a> {
                 return Err(Gone);
             }
             // Directories of large files have few names, or many large files: only there a look at the size is worth its time.
-            let suspect = few || fragment.tally.bytes / (fragment.tally.files + 1) >= LARGE_MEAN_BYTES;
+            let suspect = !self.eye.how.links_only
+                && (few || fragment.tally.bytes / (fragment.tally.files + 1) >= LARGE_MEAN_BYTES);
             let enough = fragment.tally.bytes >= CHUNK_BYTES;
             if left.len() > 0 && (enough || (suspect && is_large(dir, &hinted))) {
                 let names: Vec<Hinted> = left.by_ref().map(|(_, hinted)| hinted).collect();
@@ -299,6 +300,9 @@ impl<'a> Worker<'a> {
         if hinted.hint == FileType::Directory && self.enters(dir, &hinted.name) {
             fragment.directories.push(hinted.name.clone());
             return;
+        }
+        if self.eye.how.links_only {
+            return self.link(dir, hinted, fragment);
         }
         let recalled = match record.map(|record| self.eye.recalled(dir, &hinted.name, record)) {
             Some(Ok(recalled)) => recalled,
@@ -330,6 +334,21 @@ impl<'a> Worker<'a> {
             Err(errno) => {
                 fragment.unread.push(Unread { path: dir.at(&hinted.name), errno: errno.raw_os_error() });
             }
+        }
+    }
+
+    /// Only whether it has other names. What cannot be looked at has none.
+    fn link(&self, dir: &Dir, hinted: &Hinted, fragment: &mut Fragment) {
+        match stat(dir, &hinted.name) {
+            Ok(Some(stat)) if stat.kind == Kind::Directory => {
+                if self.enters(dir, &hinted.name) {
+                    fragment.directories.push(hinted.name.clone());
+                }
+            }
+            Ok(Some(stat)) if stat.links > 1 && stat.kind != Kind::Socket => {
+                fragment.links.push((stat.inode, dir.at(&hinted.name)));
+            }
+            Ok(_) | Err(_) => {}
         }
     }
 }

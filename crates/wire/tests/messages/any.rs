@@ -188,8 +188,12 @@ fn question() -> impl Strategy<Value = Question> {
     let depth = prop_oneof![Just(Depth::Quick), Just(Depth::Deep)];
     let trust = (any::<[u8; 16]>(), depth).prop_map(|(tree, depth)| Trust { tree: TreeId(Id(tree)), depth });
     prop_oneof![
-        (begin, (option::of(any::<u64>()), option::of(path()), option::of(path()), option::of(trust))).prop_map(
-            |(begin, more)| {
+        (
+            begin,
+            (option::of(any::<u64>()), option::of(path()), option::of(path()), option::of(trust)),
+            option::of(any::<bool>())
+        )
+            .prop_map(|(begin, more, links_only)| {
                 let ((boot, source, profile, patterns, (privileged, idle)), (rate, after, upto, trust)) = (begin, more);
                 Question::Begin(Begin {
                     boot: Id(boot),
@@ -203,9 +207,9 @@ fn question() -> impl Strategy<Value = Question> {
                     after,
                     upto,
                     trust,
+                    links_only,
                 })
-            }
-        ),
+            }),
         (any::<u32>(), path(), any::<(u32, u32)>()).prop_map(|(question, directory, part)| Question::List {
             question,
             directory,

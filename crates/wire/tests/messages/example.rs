@@ -131,7 +131,7 @@ pub fn from_primary() -> Vec<(&'static str, FromPrimary)> {
     messages
 }
 
-fn questions() -> [(&'static str, Question); 9] {
+fn questions() -> [(&'static str, Question); 10] {
     let Hello { boot, ancestors, source, .. } = hello();
     let (profile, patterns) = (Profile::Maildir, vec![Box::from(&b"*.tmp"[..]), Box::from(&b"\xff"[..])]);
     let begin = Begin {
@@ -146,12 +146,15 @@ fn questions() -> [(&'static str, Question); 9] {
         after: Some(path("a/b")),
         upto: Some(path(b"b/\xff")),
         trust: None,
+        links_only: None,
     };
     let trust = Some(Trust { tree: hello().tree, depth: Depth::Quick });
     let trusting = Begin { trust, rate: None, after: None, upto: None, ..begin.clone() };
+    let links = Begin { links_only: Some(true), ..begin.clone() };
     [
         ("audit-begin", Question::Begin(begin)),
         ("audit-begin-trust", Question::Begin(trusting)),
+        ("audit-begin-links", Question::Begin(links)),
         ("audit-list", Question::List { question: 6, directory: path("a/b"), part: (1, 3) }),
         ("audit-look", Question::Look { question: 7, paths: vec![(path("a"), true), (path(b"b/\xff"), false)] }),
         ("audit-buckets", Question::Buckets),
