@@ -4,6 +4,9 @@ use super::*;
 use fulmar_model::{Aspect, Difference};
 use std::os::unix::fs::PermissionsExt;
 
+/// Makes it another one.
+type Change = fn(&mut Subject);
+
 const BEGAN: &str = "2026-11-22T10:00:00Z";
 
 fn subject() -> Subject {
@@ -166,7 +169,7 @@ fn a_file_that_is_something_else_is_refused_and_left_as_it_is() {
 #[test]
 fn an_audit_of_something_else_is_refused_unless_nothing_is_kept() {
     let place = Place::new();
-    let others: [(&str, fn(&mut Subject)); 6] = [
+    let others: [(&str, Change); 6] = [
         ("host", |other| other.host.push('2')),
         ("source", |other| other.source.push('2')),
         ("source", |other| other.root.inode = 3),
