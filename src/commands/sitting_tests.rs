@@ -52,7 +52,7 @@ impl Pair {
 
     fn settings(&self) -> AuditSettings {
         let (root, runtime) = (self.replica(), tokio::runtime::Handle::current());
-        let serve = move |link: Link| {
+        let serve = move |link: Link, _| {
             let options = fulmar_replica::Options {
                 fresh: ReplicaId(Id([2; 16])),
                 boot: Id([3; 16]),
