@@ -65,7 +65,7 @@ async fn follow(args: &FollowArgs) -> std::result::Result<Exit, Ended> {
         }
     }
     drop(progress);
-    // What it is good for is space.
+    // What it is good for is space, and the next start.
     let _ = primary.close().await;
     // Left behind it would only be removed by the next start.
     let _ = std::fs::remove_file(&socket);

@@ -78,7 +78,7 @@ pub async fn run(args: SyncArgs) -> Result {
     if !args.shared.quiet && !args.json {
         summary(&tree, &done);
     }
-    // What it is good for is space; nothing that was said above depends on it.
+    // What it is good for is space, and the next run; nothing that was said above depends on it.
     let _ = primary.close().await;
     if let GuardState::Tripped(why) = status.guard {
         say(format_args!("error: removals were held back: {why}"));

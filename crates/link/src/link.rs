@@ -80,6 +80,11 @@ impl Sender {
         self.lane(lane).blocking_send(frame).map_err(|_| Error::Closed)
     }
 
+    /// Whether nobody takes frames any more: long work for them may end.
+    pub fn is_closed(&self) -> bool {
+        self.urgent.is_closed()
+    }
+
     fn lane(&self, lane: Lane) -> &mpsc::Sender<Frame> {
         match lane {
             Lane::Urgent => &self.urgent,

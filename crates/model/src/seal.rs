@@ -15,8 +15,8 @@ pub struct Seal {
 
 /// Puts a seal together.
 pub trait Sealer {
-    /// Takes the next row, in increasing order of names.
-    fn row(&mut self, name: &Name, record: &Record);
+    /// Takes the next row, in increasing order of names; gives whether it wants another one. If not, there will be no seal.
+    fn row(&mut self, name: &Name, record: &Record) -> bool;
 
     /// `None` when a row vouches for less than all that a seal says.
     fn seal(self) -> Option<Seal>;

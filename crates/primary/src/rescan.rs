@@ -208,7 +208,9 @@ impl Scanner<'_> {
         for (name, stat) in entries.iter().filter(|(_, stat)| stat.kind == Kind::Directory) {
             directories.push((name, stat, self.catalog.get(&path.join(name))?));
         }
-        if directories.iter().filter(|(_, _, known)| known.is_some()).count() as u64 != seal.directories {
+        let known = directories.iter().filter(|(_, _, known)| known.is_some()).count() as u64;
+        // The same seal as before: so the rows of the directories are of one state, and are those it has counted.
+        if known != seal.directories || self.catalog.seal_of(path)? != Some(seal) {
             return Ok(false);
         }
         for (name, stat, known) in directories {
@@ -296,3 +298,7 @@ impl Scanner<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "rescan_tests.rs"]
+mod tests;

@@ -148,7 +148,8 @@ impl Writer {
     /// What cannot be cloned comes whole, in the next stream: whatever is in the way of that, too, is told then.
     fn lent(&self, lend: &Lend) -> Result<Incoming> {
         let Some(lender) = &self.lender else { return self.failed(lend.stream, Outcome::NeedContent) };
-        let cloned = self.stage.file().and_then(|file| lender.lend(&lend.path, lend.size, file));
+        let ended = || self.answers.is_closed();
+        let cloned = self.stage.file().and_then(|file| lender.lend(&lend.path, lend.size, file, &ended));
         match cloned {
             Ok((staged, hash)) => Ok(Incoming::Clone(Box::new(Cloned { staged, hash, told: Vec::new() }))),
             Err(error) => {

@@ -31,14 +31,15 @@ const SINGLE_DIRECTORIES_MAX: usize = 64;
 /// Paths in one answer to `Extras`.
 const EXTRAS_PAGE: usize = 512;
 
-/// Directories are sealed for the next comparison when nothing has come for this long, so many rows at once (some 10 ms), ...
+/// Directories are sealed for the next comparison when nothing has come for this long, so many rows at once (some 10 ms; a directory of 65 536
+/// names some 100), ...
 const CALM: Duration = Duration::from_millis(200);
 const SEALED_ROWS: u64 = 8192;
 /// ... for the first time so long after the beginning of a visit, ...
 pub(crate) const SEALING_FIRST: Duration = Duration::from_secs(60);
 /// ... again after so long: one in which something happens all the time is read in vain, ...
 const SEALING_EVERY: Duration = Duration::from_secs(15 * 60);
-/// ... and at the end of a visit no longer than that: the next one waits for the lock.
+/// ... and at the end of a visit no longer than that: the next one is refused as long as the lock is held.
 const SEALING_MAX: Duration = Duration::from_millis(300);
 
 /// What the committer is told.

@@ -1,7 +1,8 @@
 //! Seals of directories: what their rows come to, put together when nothing else is to be done.
 //!
 //! Invariant: a directory's seal is what a [`Sealer`] makes of its rows as they are. The transaction that writes one of them
-//! takes the seal away, so there is nothing to be compared with a version, and no reader can be misled.
+//! takes the seal away, so there is nothing to be compared with a version. A reader that looks at rows as well asks for the seal
+//! again behind them.
 
 use crate::catalog::Catalog;
 use crate::column;
@@ -14,6 +15,9 @@ use std::collections::BTreeSet;
 
 /// Directories whose seals are known to be gone; beyond it the whole table is asked which are.
 const BROKEN_MAX: usize = 16_384;
+
+/// Directories that are passed over at once; a slice counts them like rows.
+const PASSED: i64 = 2048;
 
 /// Which directories have no seal.
 pub(crate) struct Unsealed(RefCell<State>);
@@ -58,22 +62,38 @@ impl Unsealed {
         *self.0.borrow_mut() = State { broken: BTreeSet::new(), above: Some(i64::MIN) };
     }
 
-    /// The next directory without one.
-    fn next(&self, connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    /// The next directory without one; many that have one are passed over at once.
+    fn next(&self, connection: &Connection) -> rusqlite::Result<Next> {
         let mut state = self.0.borrow_mut();
         if let Some(dir) = state.broken.pop_first() {
-            return Ok(Some(dir));
+            return Ok(Next::Directory(dir));
         }
-        let Some(above) = state.above else { return Ok(None) };
-        state.above = connection
+        let Some(above) = state.above else { return Ok(Next::None) };
+        let last: Option<i64> = connection
+            .prepare_cached("SELECT max(dir) FROM (SELECT dir FROM nodes WHERE dir > ?1 ORDER BY dir LIMIT ?2)")?
+            .query_row(params![above, PASSED], |row| row.get(0))?;
+        let Some(last) = last else {
+            state.above = None;
+            return Ok(Next::None);
+        };
+        let next = connection
             .prepare_cached(
-                "SELECT dir FROM nodes WHERE dir > ?1 AND NOT EXISTS (SELECT 1 FROM seals WHERE seals.dir = nodes.dir) \
-                 ORDER BY dir LIMIT 1",
+                "SELECT dir FROM nodes WHERE dir > ?1 AND dir <= ?2 \
+                 AND NOT EXISTS (SELECT 1 FROM seals WHERE seals.dir = nodes.dir) ORDER BY dir LIMIT 1",
             )?
-            .query_row([above], |row| row.get(0))
+            .query_row([above, last], |row| row.get(0))
             .optional()?;
-        Ok(state.above)
+        state.above = Some(next.unwrap_or(last));
+        Ok(next.map_or(Next::Passed, Next::Directory))
     }
+}
+
+/// What comes next.
+enum Next {
+    Directory(i64),
+    /// Directories that have a seal, [`PASSED`] at most.
+    Passed,
+    None,
 }
 
 fn delete(connection: &Connection, dir: i64) -> rusqlite::Result<()> {
@@ -81,14 +101,17 @@ fn delete(connection: &Connection, dir: i64) -> rusqlite::Result<()> {
 }
 
 impl Catalog {
-    /// Seals directories that have no seal, until about `rows` rows were read; gives whether there may be more. Not to be
-    /// called within a transaction of the caller's.
+    /// Seals directories that have no seal, until `rows` rows were read, and the last directory to its end; gives whether there
+    /// may be more. Not to be called within a transaction of the caller's.
     pub fn seal<S: Sealer>(&mut self, rows: u64, sealer: impl Fn() -> S) -> Result<bool> {
         self.write(|this, connection| {
             let mut read = 0;
             while read < rows {
-                let Some(dir) = this.unsealed.next(connection)? else { return Ok(false) };
-                read += 1 + seal(connection, dir, sealer())?;
+                read += match this.unsealed.next(connection)? {
+                    Next::Directory(dir) => 1 + seal(connection, dir, sealer())?,
+                    Next::Passed => PASSED.unsigned_abs(),
+                    Next::None => return Ok(false),
+                };
             }
             Ok(true)
         })
@@ -102,14 +125,15 @@ fn seal(connection: &Connection, dir: i64, mut sealer: impl Sealer) -> rusqlite:
         column::record_columns!(),
         " FROM nodes WHERE parent = ?1 ORDER BY name"
     ))?;
-    let (mut found, mut rows, mut directories) = (statement.query([dir])?, 0, 0i64);
-    while let Some(row) = found.next()? {
+    let (mut found, mut rows, mut directories, mut wants) = (statement.query([dir])?, 0, 0i64, true);
+    while let Some(row) = if wants { found.next()? } else { None } {
         let record = column::record(row, 1)?;
         rows += 1;
         directories += i64::from(record.stat.kind == Kind::Directory);
-        sealer.row(&column::name(row, 0)?, &record);
+        wants = sealer.row(&column::name(row, 0)?, &record);
     }
-    let (key, leaves) = sealer.seal().map(|seal| (seal.key.0, seal.leaves.0)).unzip();
+    drop(found);
+    let (key, leaves) = sealer.seal().filter(|_| wants).map(|seal| (seal.key.0, seal.leaves.0)).unzip();
     connection
         .prepare_cached("INSERT OR REPLACE INTO seals (dir, directories, key, leaves) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![dir, directories, key, leaves])?;

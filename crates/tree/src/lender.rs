@@ -21,14 +21,15 @@ pub struct Lender {
 }
 
 impl Lender {
-    /// The same, where the file system of `source` may share extents at all: each file that is lent in vain is read twice.
+    /// Of files below the root of `source`, to one replica; `None` where its file system shares no extents: each file that is lent in
+    /// vain is read twice.
     pub fn if_able(source: Tree) -> Option<Self> {
         let found = rustix::fs::fstatfs(&source.root().fd).ok()?;
         let never = u64::try_from(found.f_type).is_ok_and(|magic| SHARE_NOTHING.contains(&magic));
         (!never).then(|| Self::new(source))
     }
 
-    /// Of files below the root of `source`, to one replica.
+    /// The same, whatever the file system.
     pub fn new(source: Tree) -> Self {
         Self { source, refused: Arc::default() }
     }
@@ -39,14 +40,15 @@ impl Lender {
     }
 
     /// Has an empty staged file share the content of `path`, a regular file of `size` bytes, and gives the hash of what it has then.
-    pub fn lend(&self, path: &RelPath, size: u64, to: StagedFile) -> Result<(Staged, Hash)> {
+    /// Given up when `ended` says so: a large file takes minutes to be read.
+    pub fn lend(&self, path: &RelPath, size: u64, to: StagedFile, ended: &dyn Fn() -> bool) -> Result<(Staged, Hash)> {
         let replaced = || Error::Replaced { path: path.clone() };
         let (parent, name) = path.split().ok_or_else(replaced)?;
         let reader = self.source.dir(&parent)?.open_file(&name)?;
         if reader.stat().size != size {
             return Err(replaced());
         }
-        to.clone_of(&reader).inspect_err(|error| {
+        to.clone_of(&reader, ended).inspect_err(|error| {
             if let Error::Clone { source: Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS, .. } = error {
                 self.refused.store(true, Ordering::Relaxed);
             }

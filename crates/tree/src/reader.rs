@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 const SEQUENTIAL_FROM_BYTES: u64 = 1 << 20;
 
 /// Chunk size when `finish` reads what the caller did not.
-const REST_CHUNK_BYTES: usize = 256 * 1024;
+pub(crate) const REST_CHUNK_BYTES: usize = 256 * 1024;
 
 /// Bytes of a file at a place. Between one chunk and the next, and after the last, there are only zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]

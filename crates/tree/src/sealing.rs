@@ -69,21 +69,22 @@ pub struct Sealing {
 }
 
 impl Sealer for Sealing {
-    fn row(&mut self, name: &Name, record: &Record) {
+    fn row(&mut self, name: &Name, record: &Record) -> bool {
         let stat = &record.stat;
         self.rows += 1;
-        if stat.kind == Kind::Directory {
-            self.directories += 1;
-            return;
-        }
         // It would be listed in parts.
         self.weak |= self.rows > NAMES_PER_PART;
+        if stat.kind == Kind::Directory {
+            self.directories += 1;
+            return !self.weak;
+        }
         self.weak |= !record.settled || stat.links != 1 || record.group.is_some();
         self.weak |= matches!(stat.kind, Kind::Symlink | Kind::Socket);
         if !self.weak {
             self.leaves.add(name, stat);
             self.print.add(name, &Entry::of(stat, record.hash, &[], record.xattrs), true);
         }
+        !self.weak
     }
 
     fn seal(self) -> Option<Seal> {

@@ -5,6 +5,7 @@ use crate::held::{Held, is_crowded};
 use crate::metadata::OWNER_MAY_WRITE;
 use crate::outflow::Outflow;
 use crate::partial::{leave, left_name};
+use crate::reader::REST_CHUNK_BYTES;
 use crate::{Dir, Error, Metadata, Ownership, Reader, Replace, Result, error, metadata, sys};
 use fulmar_model::{Hash, Kind, Name, RelPath, Stat};
 use rustix::fs::OFlags;
@@ -312,12 +313,18 @@ impl StagedFile {
     /// Shares the content of another file of the same file system, in the place of writing it; to be called before anything is written.
     /// The kernel takes all of it at one moment, and writes out what of it is only in memory. What is hashed is what this file has
     /// then, however the other one changes.
-    pub fn clone_of(mut self, source: &Reader) -> Result<(Staged, Hash)> {
+    pub(crate) fn clone_of(mut self, source: &Reader, ended: &dyn Fn() -> bool) -> Result<(Staged, Hash)> {
         let path = self.staged.path();
         source.share_with(&self.fd)?;
         let duplicate = rustix::io::fcntl_dupfd_cloexec(&self.fd, 0);
         let duplicate = duplicate.map_err(|source| Error::Open { path: path.clone(), source })?;
-        let (hash, _) = Reader::held(duplicate, path)?.finish()?;
+        let mut clone = Reader::held(duplicate, path)?;
+        while clone.next_chunk(REST_CHUNK_BYTES)?.is_some() {
+            if ended() {
+                return Err(Error::Stopped);
+            }
+        }
+        let (hash, _) = clone.finish()?;
         self.staged.fd = Some(Held::new(self.fd));
         Ok((self.staged, hash))
     }

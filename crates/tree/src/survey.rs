@@ -63,7 +63,9 @@ pub fn survey<S: Surveyor>(
             return Ok(());
         }
         for _ in 1..bounds.threads {
-            others.push((first.0.another().map_err(End::Failed)?, Vec::new()));
+            // With as many as there are: files, say, are few.
+            let Ok(other) = first.0.another() else { break };
+            others.push((other, Vec::new()));
         }
         let mut crew: Vec<_> = std::iter::once(&mut first).chain(&mut others).collect();
         walk_together(walk, &mut crew, |one, walk, found| step(one, walk, found))

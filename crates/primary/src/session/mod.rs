@@ -166,7 +166,7 @@ impl Session {
     /// For a replica in this process, as long as the source is there.
     async fn lender(&self) -> Result<Option<Lender>> {
         match self.endpoint.target {
-            Target::Here(_) => Ok(self.planner.ask(|planner| planner.tree.clone()).await?.and_then(Lender::if_able)),
+            Target::Here(_) => self.planner.ask(|planner| planner.tree.clone().and_then(Lender::if_able)).await,
             Target::Program(_) => Ok(None),
         }
     }

@@ -13,16 +13,17 @@ pub(super) struct Plain {
 }
 
 impl Sealer for Plain {
-    fn row(&mut self, name: &Name, record: &Record) {
+    fn row(&mut self, name: &Name, record: &Record) -> bool {
         if record.stat.kind == Kind::Directory {
             self.directories += 1;
-            return;
+            return true;
         }
         self.weak |= record.stat.inode == 4;
         for (at, byte) in (0..).zip(name.as_bytes().iter().chain(&record.stat.inode.to_le_bytes())) {
             let slot: &mut u8 = &mut self.rows[(at + usize::from(self.rows[0])) % 32];
             *slot = slot.wrapping_mul(31).wrapping_add(*byte);
         }
+        !self.weak
     }
 
     fn seal(self) -> Option<Seal> {
@@ -36,7 +37,7 @@ pub(super) fn check(catalog: &Catalog, directory: &RelPath) {
     let Some(seal) = catalog.seal_of(directory).expect("seal_of") else { return };
     let mut plain = Plain::default();
     for (name, record) in catalog.children(directory, None, usize::MAX).expect("children") {
-        plain.row(&name, &record);
+        assert!(plain.row(&name, &record));
     }
     assert_eq!(plain.seal(), Some(seal), "{directory}");
 }
@@ -135,4 +136,67 @@ fn sealing_goes_on_where_it_stopped() {
     }
     assert!((5..12).contains(&times), "{times}");
     assert!(directories.iter().all(|directory| sealed(&catalog, directory)));
+}
+
+#[test]
+fn more_directories_than_are_remembered_lose_their_seals_all_the_same() {
+    const MANY: u64 = 17_000;
+    let mut catalog = Catalog::in_memory().expect("in memory");
+    let at = |number: u64| path(&format!("d{number:05}/file"));
+    let put = |catalog: &mut Catalog, inode: u64| {
+        catalog.begin().expect("begin");
+        (0..MANY).for_each(|number| catalog.put(&at(number), &file(inode)).expect("put"));
+    };
+    let count = |catalog: &Catalog| (0..MANY).filter(|number| sealed(catalog, &format!("d{number:05}"))).count() as u64;
+    put(&mut catalog, 1);
+    catalog.commit().expect("commit");
+    seal(&mut catalog);
+    assert_eq!(count(&catalog), MANY);
+    put(&mut catalog, 2);
+    assert_eq!(count(&catalog), 0);
+    catalog.rollback().expect("rollback");
+    assert_eq!(count(&catalog), MANY);
+    put(&mut catalog, 3);
+    catalog.commit().expect("commit");
+    assert_eq!(count(&catalog), 0);
+    catalog.seal(100, Plain::default).expect("seal");
+    catalog.put(&at(3), &file(9)).expect("put");
+    assert!(!sealed(&catalog, "d00003"));
+    seal(&mut catalog);
+    assert_eq!(count(&catalog), MANY);
+    (0..MANY).for_each(|number| check(&catalog, &path(&format!("d{number:05}"))));
+}
+
+#[test]
+fn a_slice_ends_with_the_rows_that_it_was_given_and_reads_no_more_than_a_sealer_wants() {
+    let mut catalog = Catalog::in_memory().expect("in memory");
+    catalog.begin().expect("begin");
+    for number in 10..3010 {
+        catalog.put(&path(&format!("weak/{number:05}")), &file(number)).expect("put");
+        catalog.put(&path(&format!("d{number:05}")), &directory(number)).expect("put");
+    }
+    catalog.put(&path("weak/00003"), &file(4)).expect("put");
+    catalog.commit().expect("commit");
+    let rows = std::cell::Cell::new(0);
+    struct Counting<'a>(Plain, &'a std::cell::Cell<u64>);
+    impl Sealer for Counting<'_> {
+        fn row(&mut self, name: &Name, record: &Record) -> bool {
+            self.1.set(self.1.get() + 1);
+            self.0.row(name, record)
+        }
+        fn seal(self) -> Option<Seal> {
+            self.0.seal()
+        }
+    }
+    while catalog.seal(100, || Counting(Plain::default(), &rows)).expect("seal") {}
+    // Those of the root, and of the other one the first.
+    assert_eq!(rows.get(), 3001 + 1);
+    drop(catalog.get(&path("weak")));
+    // One that was just opened passes over what is sealed bit by bit.
+    catalog.begin().and_then(|()| catalog.rollback()).expect("rollback");
+    let mut slices = 0;
+    while catalog.seal(1, Plain::default).expect("seal") {
+        slices += 1;
+    }
+    assert_eq!(slices, 2, "3002 directories");
 }
