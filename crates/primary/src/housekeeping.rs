@@ -18,7 +18,7 @@ const ROWS: u64 = 8192;
 /// Then others have their turn.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long at the end of a process.
-const AT_END_MAX: Duration = Duration::from_millis(500);
+const AT_END_MAX: Duration = Duration::from_secs(2);
 
 /// Beside everything else, until `end`.
 pub(crate) async fn keep_house(planner: Keeper<Planner>, end: CancellationToken) {

@@ -40,7 +40,7 @@ pub(crate) const SEALING_FIRST: Duration = Duration::from_secs(60);
 /// ... again after so long: one in which something happens all the time is read in vain, ...
 const SEALING_EVERY: Duration = Duration::from_secs(15 * 60);
 /// ... and at the end of a visit no longer than that: the next one is refused as long as the lock is held.
-const SEALING_MAX: Duration = Duration::from_millis(300);
+const SEALING_MAX: Duration = Duration::from_secs(2);
 
 /// What the committer is told.
 pub(crate) enum Job {
