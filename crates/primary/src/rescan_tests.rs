@@ -74,7 +74,8 @@ fn a_directory_that_is_planned_meanwhile_does_not_stand_in_for_one_that_is_gone(
                 scanner.compare(&mut walk, &path("d"), Part::WHOLE, listing.entries).expect("a scan");
             });
             start.wait();
-            std::thread::sleep(std::time::Duration::from_micros(150 * attempt));
+            // Somewhere else in it each time.
+            (0..100 * attempt).for_each(|_| std::thread::yield_now());
             catalog.put(&path("d/zz-comes"), &comes).expect("the planner's");
         });
         missed[usize::from(sealed)] += u32::from(!scanner.missing.contains(&path("d/aa-gone")));

@@ -4,6 +4,7 @@ mod support;
 
 use fulmar_model::{Hash, RelPath};
 use fulmar_tree::{Part, Printed, Step, SurveyBounds, Surveyor, Walk, survey};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 use support::{Fixture, rel};
@@ -149,11 +150,13 @@ fn a_survey_of_no_use_is_cut_short_and_an_error_is_told() {
 #[test]
 fn a_small_tree_is_left_to_one_thread() {
     let fixture = tree();
-    struct Alone;
-    impl Surveyor for Alone {
+    /// Counts how often another one was asked for, in vain.
+    struct Alone<'a>(&'a AtomicUsize);
+    impl Surveyor for Alone<'_> {
         type Error = &'static str;
 
         fn another(&self) -> Result<Self, &'static str> {
+            self.0.fetch_add(1, Ordering::Relaxed);
             Err("another thread")
         }
 
@@ -166,8 +169,11 @@ fn a_small_tree_is_left_to_one_thread() {
     }
     let survey = |alone| {
         let bounds = SurveyBounds { alone, ..bounds(4) };
-        survey(Walk::new(&fixture.tree, &RelPath::root()), bounds, Alone).map(|(_, prints)| prints.map(|all| all.len()))
+        let asked = AtomicUsize::new(0);
+        let found = survey(Walk::new(&fixture.tree, &RelPath::root()), bounds, Alone(&asked));
+        (found.map(|(_, prints)| prints.map(|all| all.len())), asked.into_inner())
     };
-    assert_eq!(survey(SurveyBounds::default().alone), Ok(Some(43)));
-    assert_eq!(survey(10), Err("another thread"));
+    assert_eq!(survey(SurveyBounds::default().alone), (Ok(Some(43)), 0));
+    // And a large one is, where there is no other.
+    assert_eq!(survey(10), (Ok(Some(43)), 1));
 }
