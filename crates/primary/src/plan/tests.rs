@@ -115,6 +115,22 @@ fn a_name_that_another_file_takes_between_the_look_and_the_reading_sends_us_to_t
 }
 
 #[test]
+fn what_was_written_through_a_name_that_is_a_directory_now_shows_in_the_others() {
+    let source = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| source.path().join(name);
+    fs::write(at("one"), "content").expect("a file");
+    fs::hard_link(at("one"), at("other")).expect("a link");
+    let mut catalog = Catalog::in_memory().expect("a catalog");
+    operations(&source, &mut catalog, &[("one", Have::Missing), ("other", Have::Missing)]);
+    fs::write(at("other"), "written through the other name").expect("a file");
+    fs::remove_file(at("other")).expect("no file");
+    fs::create_dir(at("other")).expect("a directory");
+    let mut asked = VecDeque::from([(RelPath::parse(b"other").expect("a path"), Have::Unknown)]);
+    let steps = planned(&source, &mut catalog, Mood::Everyone, |plan| plan.paths(&mut asked));
+    assert!(steps.contains(&"put one".into()) && steps.contains(&"put other".into()), "{steps:?}");
+}
+
+#[test]
 fn a_name_that_was_on_its_way_when_the_others_were_shipped_is_not_taken_for_linked() {
     let source = tempfile::tempdir().expect("a directory");
     let at = |name: &str| source.path().join(name);
