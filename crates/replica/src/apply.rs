@@ -310,7 +310,7 @@ impl Applier {
             // Foreign content goes; ours leaves with the directory, which changes places with what is staged.
             self.clear_foreign(dir, name, path, Why::Overwritten)?;
             self.handles.forget();
-            drop(staged.exchange(dir, name)?);
+            staged.exchange(dir, name)?;
             self.store.catalog_mut().remove(path)?;
             return Ok(());
         }
@@ -320,7 +320,7 @@ impl Applier {
             self.quarantine(dir, name, path, Why::Overwritten)?;
             staged.publish_new(dir, name)?;
         } else if staged.stat()?.kind == Kind::Directory {
-            drop(staged.exchange(dir, name)?);
+            staged.exchange(dir, name)?;
         } else {
             staged.publish(dir, name)?;
         }

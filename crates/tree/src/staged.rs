@@ -5,6 +5,7 @@ use crate::held::{Held, is_crowded};
 use crate::metadata::OWNER_MAY_WRITE;
 use crate::outflow::Outflow;
 use crate::partial::{leave, left_name};
+use crate::private::sweep;
 use crate::reader::REST_CHUNK_BYTES;
 use crate::{Dir, Error, Metadata, Ownership, Reader, Replace, Result, error, metadata, sys};
 use fulmar_model::{Hash, Kind, Name, RelPath, Stat};
@@ -156,39 +157,48 @@ impl Staged {
         self.present = false;
     }
 
-    /// Swaps it with what is at `name` in `dir`, in one step: for a directory that takes a file's place, or the reverse. What
-    /// was there is in the stage afterwards, and goes when the returned value is dropped.
-    pub fn exchange(mut self, dir: &Dir, name: &Name) -> Result<Self> {
-        self.stage.rename_to(&self.name, dir, name, Replace::Exchange)?;
-        if self.made == Made::Partial {
-            // Whatever it is, it is not what was on its way.
-            self.made = Made::File;
-        }
-        Ok(self)
+    /// Swaps it with what is at `name` in `dir`, in one step, and removes what was there: for a directory that takes a file's
+    /// place, or the reverse.
+    pub fn exchange(mut self, dir: &Dir, name: &Name) -> Result<()> {
+        self.rename_to(dir, name, Replace::Exchange)?;
+        self.has_left();
+        // A file may have other names in the tree, whose link count this one must not raise. What cannot be removed here is
+        // swept when the stage is next opened.
+        let _ = sweep(&self.stage, &self.name);
+        Ok(())
     }
 
     fn rename(mut self, dir: &Dir, name: &Name, replace: Replace) -> Result<()> {
-        match self.stage.rename_to(&self.name, dir, name, replace) {
-            Err(denied) if self.made == Made::Directory && denied.errno() == Errno::ACCESS.raw_os_error() => {
-                self.rename_read_only(dir, name, replace)?;
-            }
-            done => done?,
-        }
+        self.rename_to(dir, name, replace)?;
         // Renaming a name onto another name of the same inode succeeds and leaves both. Ours must not stay behind.
         if self.made == Made::Link {
             self.stage.remove(&self.name, Kind::File)?;
         }
+        self.has_left();
+        Ok(())
+    }
+
+    /// It is in its place: its name in the stage is no longer its own.
+    fn has_left(&mut self) {
         self.present = false;
         if self.made == Made::Partial {
             // What an earlier attempt left is of no use any more.
             // Where it cannot be removed it only takes space, until newer ones take its place.
             let _ = self.stage.remove(&left_name(&self.name), Kind::File);
         }
-        Ok(())
     }
 }
 
 impl Staged {
+    fn rename_to(&self, dir: &Dir, name: &Name, replace: Replace) -> Result<()> {
+        match self.stage.rename_to(&self.name, dir, name, replace) {
+            Err(denied) if self.made == Made::Directory && denied.errno() == Errno::ACCESS.raw_os_error() => {
+                self.rename_read_only(dir, name, replace)
+            }
+            done => done,
+        }
+    }
+
     /// The kernel asks the owner of a directory for write permission in it when it moves to another parent (its ".."
     /// changes). RACE: for a moment it is visible with a mode that lets its owner write.
     fn rename_read_only(&self, dir: &Dir, name: &Name, replace: Replace) -> Result<()> {

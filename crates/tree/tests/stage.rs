@@ -104,6 +104,22 @@ fn a_hard_link_published_over_its_own_inode_leaves_no_third_name() {
 }
 
 #[test]
+fn what_changed_places_with_a_directory_or_a_file_leaves_the_stage_at_once() {
+    let fixture = Fixture::new();
+    fixture.file("file", "content").file("full/of/files", "x");
+    std::fs::hard_link(fixture.path("file"), fixture.path("other name")).expect("a link");
+    let stage = private(&fixture).stage().expect("a stage");
+    let staged = stage.directory().expect("a directory");
+    staged.exchange(fixture.root(), &name("file")).expect("a directory in a file's place");
+    assert_eq!(leftovers(&fixture), [""; 0]);
+    assert_eq!(stat_of(fixture.root(), "other name").links, 1);
+    let staged = stage.link(fixture.root(), &name("other name")).expect("a link");
+    staged.exchange(fixture.root(), &name("full")).expect("a file in a directory's place");
+    assert_eq!(leftovers(&fixture), [""; 0]);
+    assert_eq!(std::fs::read(fixture.path("full")).expect("content"), b"content");
+}
+
+#[test]
 fn a_new_stage_sweeps_what_a_killed_process_left() {
     let fixture = Fixture::new();
     fixture.file(".fulmar/stage/3/deep/file", "").file(".fulmar/stage/4", "").file(".fulmar/quarantine/kept", "");
@@ -185,12 +201,23 @@ fn without_privileges_a_directory_nobody_may_write_in_is_published_and_swept() {
     unprivileged(|| {
         let private = private(&fixture);
         let stage = private.stage().expect("a stage");
+        stage.symlink(b"x").expect("a symlink").publish_new(fixture.root(), &name("file")).expect("not a directory");
         for (to, mode) in [("read-only", 0o555), ("closed", 0o000)] {
             let staged = stage.directory().expect("a directory");
             let wanted = Metadata { mode, mtime: long_ago(), ..metadata_of(&staged.stat().expect("a stat")) };
             staged.set_metadata(&wanted, Ownership::Skip).expect("metadata");
             staged.publish_new(fixture.root(), &name(to)).expect(to);
             assert_eq!(metadata_of(&stat_of(fixture.root(), to)), wanted);
+            let staged = stage.directory().expect("a directory");
+            staged.set_metadata(&wanted, Ownership::Skip).expect("metadata");
+            staged.exchange(fixture.root(), &name("file")).expect("in a file's place");
+            assert_eq!(metadata_of(&stat_of(fixture.root(), "file")), wanted);
+            fixture.root().remove(&name("file"), Kind::Directory).expect("an empty directory goes");
+            stage
+                .symlink(b"x")
+                .expect("a symlink")
+                .publish_new(fixture.root(), &name("file"))
+                .expect("a file for the next");
         }
         private.dir().dir(&name("stage")).and_then(|stage| stage.make_dir(&name("left"), 0o000)).expect("a leftover");
         private.stage().expect("a swept stage");
