@@ -74,6 +74,8 @@ fn a_path_that_is_held_and_a_replica_that_is_away_are_told_with_the_reason() {
     let mut away = std::ffi::OsString::from("host:");
     away.push(cluster.replica(0));
     fs::write(cluster.source().join("file"), "1").unwrap();
+    fs::create_dir(cluster.source().join("before")).unwrap();
+    fs::write(cluster.source().join("before/inside"), "").unwrap();
     let follow = cluster.follow_to(&[&away], &["--rsh", rsh.command().to_str().unwrap()]);
     cluster.settle();
     rsh.refuse();
@@ -85,6 +87,14 @@ fn a_path_that_is_held_and_a_replica_that_is_away_are_told_with_the_reason() {
     for text in ["cannot be asked (away)", "on its way: a change of it", "queue    change "] {
         assert!(told.stdout.contains(text), "{text}\n{told}");
     }
+    fs::rename(cluster.source().join("before"), cluster.source().join("after")).unwrap();
+    let told = explain(&cluster, &cluster.source().join("after/inside"), &[]);
+    for text in ["queue    nothing of its own", "part of change ", " of after and everything below, first noticed "] {
+        assert!(told.stdout.contains(text), "{text}\n{told}");
+    }
+    let told = explain(&cluster, &cluster.source().join("after/inside"), &["--json"]);
+    let told: Value = told.expect(1).stdout.parse().expect("JSON");
+    assert_eq!((&told["change"], &told["above"][0]["path"]), (&Value::Null, &"after".into()), "{told}");
     rsh.allow();
     cluster.settle();
     explain(&cluster, &cluster.source().join("file"), &[]).expect(0);

@@ -1,7 +1,7 @@
 //! `fulmar explain`: what is known of one path, and why it is, or is not, on each replica.
 
 use crate::cli::ExplainArgs;
-use crate::control::{Answer, At, Command, Explain, There, ask};
+use crate::control::{Answer, At, Change, Command, Explain, There, ask};
 use crate::exit::{Exit, Failure, Result};
 use crate::identity;
 use crate::render::{self, lag};
@@ -53,17 +53,24 @@ fn write_text(out: &mut String, explain: &Explain, now_ms: i64) -> std::fmt::Res
     writeln!(out, "  source   {}", there(&explain.on_source))?;
     match &explain.change {
         Some(change) => {
-            let below = if change.whole_subtree { " and everything below" } else { "" };
-            writeln!(
-                out,
-                "  queue    change {}{below}, first noticed {} ago; what happened since is in it",
-                change.position,
-                ago(change.first_seen_ms)
-            )?;
+            writeln!(out, "  queue    {}; what happened since is in it", row(change, None, &ago))?;
         }
-        None => writeln!(out, "  queue    nothing: the last change was taken by every replica")?,
+        None if explain.above.is_empty() => {
+            writeln!(out, "  queue    nothing: the last change was taken by every replica")?
+        }
+        None => writeln!(out, "  queue    nothing of its own")?,
+    }
+    for change in &explain.above {
+        let place = if change.path == "." { "the whole tree" } else { &change.path };
+        writeln!(out, "           part of {}", row(change, Some(place), &ago))?;
     }
     explain.replicas.iter().try_for_each(|replica| one(out, replica, &ago))
+}
+
+fn row(change: &Change, of: Option<&str>, ago: &impl Fn(i64) -> String) -> String {
+    let of = of.map(|path| format!(" of {path}")).unwrap_or_default();
+    let below = if change.whole_subtree { " and everything below" } else { "" };
+    format!("change {}{of}{below}, first noticed {} ago", change.position, ago(change.first_seen_ms))
 }
 
 fn one(out: &mut String, replica: &At, ago: &impl Fn(i64) -> String) -> std::fmt::Result {

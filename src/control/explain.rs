@@ -23,6 +23,9 @@ pub struct Explain {
     pub excluded: bool,
     /// Its row of the queue.
     pub change: Option<Change>,
+    /// The rows of directories above that speak of what is below them, the nearest first.
+    #[serde(default)]
+    pub above: Vec<Change>,
     /// What the source has there.
     pub on_source: There,
     /// Each replica.
@@ -32,12 +35,26 @@ pub struct Explain {
 /// A row of the queue.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Change {
+    /// Where; relative to the source.
+    #[serde(default)]
+    pub path: String,
     /// Its position.
     pub position: u64,
     /// When the first of the events that it stands for was noticed, in milliseconds since 1970.
     pub first_seen_ms: i64,
     /// Whether it speaks of everything below, too.
     pub whole_subtree: bool,
+}
+
+impl From<&fulmar_model::Change> for Change {
+    fn from(change: &fulmar_model::Change) -> Self {
+        Self {
+            path: change.path.to_string(),
+            position: change.seq.0,
+            first_seen_ms: change.first_seen_ms,
+            whole_subtree: change.scope != Scope::Path,
+        }
+    }
 }
 
 /// What one side has.
@@ -111,15 +128,11 @@ pub async fn answer(path: &str, primary: &Primary) -> Result<Explain, String> {
 
 impl Explain {
     fn of(source: &Path, explanation: &Explanation) -> Self {
-        let Explanation { path, excluded, change, source: look, replicas } = explanation;
-        let change = change.as_ref().map(|change| Change {
-            position: change.seq.0,
-            first_seen_ms: change.first_seen_ms,
-            whole_subtree: change.scope == Scope::Tree,
-        });
+        let Explanation { path, excluded, change, above, source: look, replicas } = explanation;
+        let (change, above) = (change.as_ref().map(Change::from), above.iter().map(Change::from).collect());
         let replicas = replicas.iter().map(|replica| At::of(explanation, replica)).collect();
         let (source, path, on_source) = (shown(source), path.to_string(), There::of(look));
-        Self { version: 1, source, path, excluded: *excluded, change, on_source, replicas }
+        Self { version: 1, source, path, excluded: *excluded, change, above, on_source, replicas }
     }
 }
 

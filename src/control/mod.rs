@@ -10,7 +10,7 @@ mod verified;
 mod verify;
 
 pub use client::{Listening, ask, listens};
-pub use explain::{At, Explain, There};
+pub use explain::{At, Change, Explain, There};
 pub use protocol::{Answer, Command, Progress, Replica, Status, Tree, VERSION, Verify};
 pub use server::serve;
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub struct Explanation {
     pub excluded: bool,
     /// Its row of the queue: replicas whose position is behind it have yet to be told.
     pub change: Option<Change>,
+    /// The rows of directories above that speak of everything below, the nearest first: what happened to the path may be in them.
+    pub above: Vec<Change>,
     /// What the source has there, read now, beside what the catalog says.
     pub source: Look,
     /// Each replica.
@@ -80,7 +82,8 @@ impl Primary {
             matches!(&source.what, Sighting::There { entry, .. } if entry.node == fulmar_model::Node::Directory);
         let excluded = parts.audit.filter.excludes(&path, is_directory);
         let (mut replicas, at) = (Vec::new(), path.clone());
-        let change = parts.queue.ask(move |queue| queue.find(&at)).await??;
+        let (change, above) =
+            parts.queue.ask(move |queue| Ok::<_, Error>((queue.find(&at)?, queue.covering(&at)?))).await??;
         for ((at, endpoint), look) in parts.endpoints.iter().enumerate().zip(looks) {
             let look = look.await.map_err(|_| Error::Gone)?;
             let pulse = parts.pulses.get(at).map(|pulse| pulse.borrow().clone()).unwrap_or_default();
@@ -94,7 +97,7 @@ impl Primary {
             let (name, state, error) = (endpoint.name.clone(), pulse.state, pulse.error);
             replicas.push(Explained { name, state, error, pending, left, look, verified });
         }
-        Ok(Explanation { path, excluded, change, source, replicas })
+        Ok(Explanation { path, excluded, change, above, source, replicas })
     }
 }
 

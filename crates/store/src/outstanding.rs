@@ -4,7 +4,7 @@
 use crate::column::{self, limit};
 use crate::error::Result;
 use crate::queue::Queue;
-use fulmar_model::{Change, HeldReason, RelPath, ReplicaId, Scope, Seq};
+use fulmar_model::{Change, HeldReason, RelPath, ReplicaId, Seq};
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
@@ -227,10 +227,8 @@ impl Queue {
         if ahead(self.find(path)?).is_some() || (reach == Reach::Below && self.any_ahead_in(cursor, path)?) {
             return Ok(Some(Pending::Queued));
         }
-        for above in path.ancestors() {
-            if ahead(self.find(&above)?).is_some_and(|change| change.scope != Scope::Path) {
-                return Ok(Some(Pending::Queued));
-            }
+        if self.covering(path)?.into_iter().any(|change| ahead(Some(change)).is_some()) {
+            return Ok(Some(Pending::Queued));
         }
         match self.left_at(replica, path)? {
             Some(row) => Ok(Some(Pending::Left(row.work))),

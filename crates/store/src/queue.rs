@@ -206,6 +206,15 @@ impl Queue {
         self.read(|connection| find(connection, path))
     }
 
+    /// The rows of the directories above `path` that speak of more than themselves, the nearest first.
+    pub fn covering(&self, path: &RelPath) -> Result<Vec<Change>> {
+        let mut rows = Vec::new();
+        for above in path.ancestors().iter().rev() {
+            rows.extend(self.find(above)?.filter(|change| change.scope != Scope::Path));
+        }
+        Ok(rows)
+    }
+
     /// Number of rows. Walks the table.
     pub fn len(&self) -> Result<u64> {
         self.backlog(Seq(0)).map(|backlog| backlog.changes)
