@@ -45,7 +45,7 @@ def main():
         build(["-p", "fulmar-tree", "--example", "bench"])
     if options.fulmar is None:
         build([])
-    with ground.prepared(options.dir) as place:
+    with ground.prepared(options.dir, options.direct_io) as place:
         # A program that is rebuilt under way would be two programs in one table.
         fulmar = shutil.copy(options.fulmar or built / "fulmar", place.path / "fulmar")
         bench = shutil.copy(options.bench or built / "examples/bench", place.path / "bench")
@@ -76,6 +76,7 @@ def parse():
     parser.add_argument("--fulmar", type=Path, help="measure this program instead of building one")
     parser.add_argument("--bench", type=Path, help="take this for floors and loads instead of building the example of that name")
     parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="where to work; a real disk with 20 GB free (default: %(default)s)")
+    parser.add_argument("--direct-io", action="store_true", help="no page cache below the images, as for a disk of their own (docs/performance.md)")
     parser.add_argument("--sources", type=Path, help="keep the source trees here, and take them from here")
     parser.add_argument("--json", type=Path, nargs="?", const=STDOUT, metavar="FILE", help="every sample as JSON, by default behind the table")
     parser.add_argument("--markdown", type=Path, nargs="?", const=STDOUT, metavar="FILE", help="the table for docs/performance.md")

@@ -20,8 +20,9 @@ INODES_SPARE = 20_000
 class Ground:
     """A directory for everything, and the images mounted in it."""
 
-    def __init__(self, path):
+    def __init__(self, path, direct_io):
         self.path = path
+        self.direct_io = direct_io
         self.number = 0
 
     @contextmanager
@@ -37,7 +38,7 @@ class Ground:
             # Without the lazy options the kernel would go on formatting while we measure.
             options = ["-m", "0", "-N", str(inodes), "-E", "lazy_itable_init=0,lazy_journal_init=0"]
             subprocess.run(["mkfs.ext4", "-q", *options, image], check=True)
-            subprocess.run(["mount", "-o", "loop,noatime", image, mounted], check=True)
+            self.mount(image, mounted)
             try:
                 # mkfs puts it there; in a replica it would be a stray.
                 (mounted / "lost+found").rmdir()
@@ -49,16 +50,28 @@ class Ground:
             image.unlink(missing_ok=True)
             mounted.rmdir()
 
+    def mount(self, image, mounted):
+        if not self.direct_io:
+            subprocess.run(["mount", "-o", "loop,noatime", image, mounted], check=True)
+            return
+        setup = ["losetup", "--show", "--direct-io=on", "--find", image]
+        device = subprocess.run(setup, check=True, capture_output=True, text=True).stdout.strip()
+        try:
+            subprocess.run(["mount", "-o", "noatime", device, mounted], check=True)
+        finally:
+            # Once it is mounted it goes when it is unmounted.
+            subprocess.run(["losetup", "--detach", device], check=True)
+
     def log(self, name):
         return self.path / f"{name}.log"
 
 
 @contextmanager
-def prepared(directory):
-    """A ground below `directory`."""
+def prepared(directory, direct_io):
+    """A ground below `directory`. With `direct_io` the images are not cached a second time, as part of the file system they are on."""
     path = Path(tempfile.mkdtemp(prefix="fulmar-bench-", dir=directory))
     try:
-        yield Ground(path)
+        yield Ground(path, direct_io)
     finally:
         # An image that could not be unmounted keeps its content: a mount is never descended into.
         if not any(os.path.ismount(below) for below in path.iterdir()):
