@@ -30,9 +30,13 @@ const DISTANCE: Duration = Duration::from_millis(10);
 const AT_ONCE: u32 = 3;
 /// Changes in one transaction at most.
 const GROUP_CHANGES_MAX: usize = 2000;
-/// Removals wait until none has come for this long, and no longer than that.
-const GONE_QUIET: Duration = Duration::from_millis(250);
-const GONE_MOST: Duration = Duration::from_secs(2);
+/// A few removals wait until none has come for this long, and no longer than that.
+const GONE_FEW: Patience = Patience { quiet: Duration::from_millis(250), most: Duration::from_secs(2) };
+/// More of them: who removes so many is held up now and then where the disk is busy, and the guard is to know how many there
+/// are before the first one goes.
+const GONE_MANY: Patience = Patience { quiet: Duration::from_secs(2), most: Duration::from_secs(20) };
+/// A few.
+const GONE_FEW_MAX: usize = 100;
 /// Removals that wait at once; full: they go on.
 const GONE_MAX: usize = 100_000;
 /// How long capture sleeps when nothing is due.
@@ -249,6 +253,12 @@ impl Held {
     }
 }
 
+/// How long removals wait for each other.
+struct Patience {
+    quiet: Duration,
+    most: Duration,
+}
+
 /// Removals that wait for each other.
 #[derive(Default)]
 struct Gone {
@@ -268,7 +278,8 @@ impl Gone {
 
     fn due_ms(&self) -> i64 {
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4);
-        (self.last_ms + millis(GONE_QUIET)).min(self.first_ms + millis(GONE_MOST))
+        let Patience { quiet, most } = if self.paths.len() > GONE_FEW_MAX { GONE_MANY } else { GONE_FEW };
+        (self.last_ms + millis(quiet)).min(self.first_ms + millis(most))
     }
 
     fn is_due(&self, now_ms: i64) -> bool {
@@ -306,5 +317,37 @@ impl Group {
     fn take(&mut self) -> Vec<NewChange> {
         self.index.clear();
         std::mem::take(&mut self.changes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When so many removals are let go, that came at 0, and one every `pause_ms` until so many had come.
+    fn due_ms(removals: u16, pause_ms: i64) -> i64 {
+        let mut gone = Gone::default();
+        for number in 0..removals {
+            let path = RelPath::parse(number.to_string().as_bytes()).expect("a path");
+            gone.add(path, 0, i64::from(number) * pause_ms);
+        }
+        let due = gone.due_ms();
+        assert!(gone.is_due(due) && !gone.is_due(due - 1), "at {due} ms");
+        assert_eq!(gone.next_in(0), Some(Duration::from_millis(due.unsigned_abs())));
+        due
+    }
+
+    #[test]
+    fn a_few_removals_wait_a_moment_and_many_until_whoever_removes_has_surely_ended() {
+        assert_eq!(due_ms(1, 0), 250);
+        assert_eq!(due_ms(100, 10), 99 * 10 + 250);
+        assert_eq!(due_ms(101, 10), 100 * 10 + 2000);
+        assert_eq!(due_ms(1000, 1), 999 + 2000);
+    }
+
+    #[test]
+    fn removals_that_never_end_are_let_go_all_the_same() {
+        assert_eq!(due_ms(100, 100), 2000);
+        assert_eq!(due_ms(2000, 100), 20_000);
     }
 }
