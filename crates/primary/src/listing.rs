@@ -3,7 +3,7 @@
 //! to: what is equal on both sides is not listed.
 
 use crate::{Error, Result};
-use fulmar_model::{Entry, Filter, Kind, Name, Record, RelPath, Stat};
+use fulmar_model::{Entry, Filter, Kind, Name, Record, RelPath, Stat, Xattrs};
 use fulmar_store::CatalogReader;
 use fulmar_tree::{
     Dir, Fingerprint, Listing, Part, Printed, Step, SurveyBounds, Surveyor, Tree, Walk, digest, list_part, print_of,
@@ -273,6 +273,8 @@ fn describe(dir: &Dir, name: &Name, stat: &Stat, record: Option<&Record>) -> Opt
     };
     let xattrs = match proved {
         Some(record) => record.xattrs,
+        // Without a hash it is not found to be the same, whatever its attributes are.
+        None if stat.kind == Kind::File => digest(&Xattrs::default()),
         None => digest(&dir.xattrs(name, stat.kind).ok()?),
     };
     let hash = proved.and_then(|record| record.hash);
