@@ -2,6 +2,7 @@
 
 use crate::chunks::{Delivered, Delivery, Parcel, SHIPPING_MAX, STREAMS_EACH, Ship, Shipping};
 use crate::signatures::Signatures;
+use bytes::Bytes;
 use fulmar_delta::{BlockLen, Signer};
 use fulmar_link::{Link, pair};
 use fulmar_model::{Record, RelPath};
@@ -196,9 +197,9 @@ async fn of_what_is_lent_the_hash_goes_and_the_whole_when_the_clone_has_another(
     for (name, stream) in [("first", 1), ("second", 1 + STREAMS_EACH)] {
         let lend = Lend { stream, path: RelPath::parse(name.as_bytes()).expect("a path"), size: 600_000 };
         assert_eq!(played.hear().await, FromPrimary::Lend(lend));
-        let hash = Box::from(fulmar_tree::hash_bytes(&content).0);
+        let hash = Bytes::copy_from_slice(&fulmar_tree::hash_bytes(&content).0);
         assert_eq!(played.hear().await, FromPrimary::Chunk { stream, offset: 0, bytes: hash });
-        assert_eq!(played.hear().await, FromPrimary::Chunk { stream, offset: 32, bytes: Box::default() });
+        assert_eq!(played.hear().await, FromPrimary::Chunk { stream, offset: 32, bytes: Bytes::new() });
     }
     // Refused with its end, when the one behind it has been sent.
     let nothing = Basis { stream: 1, hash: None, signature: Box::default(), more: false };

@@ -11,6 +11,7 @@
 use crate::basis::{Bases, Found};
 use crate::stager::{Order, held};
 use crate::{Error, Result};
+use bytes::Bytes;
 use fulmar_delta::{PatchReader, Step};
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Durability, Hash, HeldReason, Outcome, RelPath};
@@ -42,7 +43,7 @@ pub(crate) enum Piece {
     /// Where it is.
     Lend(Lend),
     /// Bytes of a file; no bytes: the file ends at `offset`.
-    Bytes { stream: u64, offset: u64, bytes: Box<[u8]> },
+    Bytes { stream: u64, offset: u64, bytes: Bytes },
     /// The file will not be completed.
     Abandon { stream: u64 },
 }

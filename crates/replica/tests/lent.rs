@@ -39,7 +39,7 @@ async fn hear(link: &mut Link) -> FromReplica {
 }
 
 async fn chunk(link: &mut Link, stream: u64, offset: u64, bytes: &[u8]) {
-    say(link, FromPrimary::Chunk { stream, offset, bytes: bytes.into() }).await;
+    say(link, FromPrimary::Chunk { stream, offset, bytes: bytes.to_vec().into() }).await;
 }
 
 /// The next that is said of a stream: whether it was asked for whole, before `credits` came back.

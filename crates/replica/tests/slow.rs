@@ -17,7 +17,7 @@ async fn hear(link: &mut DuplexStream) -> FromReplica {
     let length = link.read_u32().await.expect("a frame");
     let mut body = vec![0; length.try_into().expect("a length")];
     link.read_exact(&mut body).await.expect("a body");
-    FromReplica::decode(&body).expect("a message")
+    FromReplica::decode(body).expect("a message")
 }
 
 #[tokio::test(start_paused = true)]

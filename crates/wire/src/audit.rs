@@ -3,12 +3,11 @@
 //! One message each way carries it; what it says is told by a number in front, as of an operation.
 
 use crate::Ancestor;
-use crate::field::{DecodeError, Field, Fields, Sink, record, sure};
+use crate::field::{DecodeError, Decoder, Field, Fields, Sink, record, sure};
 use fulmar_model::{
     Below, Depth, Entry, Found, Hash, Id, Look, Mailbox, Profile, Recorded, RelPath, Sighting, Standing, Tally, TreeId,
     Uids, Unread,
 };
-use minicbor::Decoder;
 
 /// The most paths that one question looks at.
 pub const LOOKS_MAX: usize = 256;

@@ -3,11 +3,13 @@
 //! A record is an array of its fields in order. A reader skips fields behind those it knows, and a writer may leave out
 //! trailing fields that are `None`: that is how a later version adds fields without a new protocol version.
 
+use bytes::Bytes;
 use fulmar_model::{
     Device, Entry, Hash, HeldReason, Id, LinkGroup, Name, Node, Outcome, QueueId, RelPath, ReplicaId, Seq, Term,
     Timestamp, TreeId, XattrDigest, Xattrs,
 };
-use minicbor::{Decoder, Encoder};
+use minicbor::Encoder;
+use std::ops::{Deref, DerefMut};
 use thiserror::Error;
 
 /// Bytes from the peer that are not a message.
@@ -36,6 +38,34 @@ impl From<minicbor::decode::Error> for DecodeError {
 }
 
 pub(crate) type Sink<'a> = Encoder<&'a mut Vec<u8>>;
+
+/// Reads a message, and can give out parts of it that share its memory.
+pub(crate) struct Decoder<'b> {
+    cbor: minicbor::Decoder<'b>,
+    message: &'b Bytes,
+}
+
+impl<'b> Decoder<'b> {
+    /// `rest`: what is still to be read of `message`.
+    pub(crate) fn new(message: &'b Bytes, rest: &'b [u8]) -> Self {
+        Self { cbor: minicbor::Decoder::new(rest), message }
+    }
+}
+
+impl<'b> Deref for Decoder<'b> {
+    type Target = minicbor::Decoder<'b>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.cbor
+    }
+}
+
+impl DerefMut for Decoder<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.cbor
+    }
+}
+
 type Result<T> = std::result::Result<T, DecodeError>;
 
 /// A value that has a CBOR form. Encoding into memory cannot fail.
@@ -90,7 +120,7 @@ macro_rules! record {
                 $($crate::field::Field::put(&self.$field, to);)+
             }
 
-            fn get(from: &mut minicbor::Decoder<'_>) -> std::result::Result<Self, $crate::field::DecodeError> {
+            fn get(from: &mut $crate::field::Decoder<'_>) -> std::result::Result<Self, $crate::field::DecodeError> {
                 let mut fields = $crate::field::Fields::open(from)?;
                 let value = Self { $($field: fields.next()?),+ };
                 fields.close()?;
@@ -155,6 +185,17 @@ impl Field for Box<[u8]> {
     }
     fn get(from: &mut Decoder<'_>) -> Result<Self> {
         Ok(from.bytes()?.into())
+    }
+}
+
+/// Content: the message stays in memory as long as any part of it.
+impl Field for Bytes {
+    fn put(&self, to: &mut Sink<'_>) {
+        sure(to.bytes(self));
+    }
+    fn get(from: &mut Decoder<'_>) -> Result<Self> {
+        let part = from.bytes()?;
+        Ok(from.message.slice_ref(part))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The envelope: four bytes of length, then that many bytes of one message.
 
-use std::sync::Arc;
+use bytes::Bytes;
 use thiserror::Error;
 
 /// Bytes of the length in front of a message.
@@ -11,7 +11,7 @@ pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 
 /// One encoded message with its length in front, cheap to clone: a message is encoded once for all replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame(Arc<Vec<u8>>);
+pub struct Frame(Bytes);
 
 /// The length in front of a message is not acceptable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -19,15 +19,16 @@ pub struct Frame(Arc<Vec<u8>>);
 pub struct FrameError(pub u64);
 
 impl Frame {
-    /// Puts the length in front of what `write` appends.
-    pub(crate) fn build(write: impl FnOnce(&mut Vec<u8>)) -> Result<Self, FrameError> {
-        let mut bytes = vec![0; LENGTH_BYTES];
+    /// Puts the length in front of what `write` appends: about `expected` bytes.
+    pub(crate) fn build(expected: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Self, FrameError> {
+        let mut bytes = Vec::with_capacity(LENGTH_BYTES + expected);
+        bytes.extend_from_slice(&[0; LENGTH_BYTES]);
         write(&mut bytes);
         let length = bytes.len() - LENGTH_BYTES;
         let prefix = u32::try_from(length).ok().filter(|_| (1..=FRAME_BYTES_MAX).contains(&length));
         let prefix = prefix.ok_or(FrameError(length as u64))?;
         bytes[..LENGTH_BYTES].copy_from_slice(&prefix.to_be_bytes());
-        Ok(Self(Arc::new(bytes)))
+        Ok(Self(bytes.into()))
     }
 
     /// Checks a received length; gives the number of bytes to read.
@@ -41,7 +42,7 @@ impl Frame {
 
     /// A received message: its length, then `body` of just that length.
     pub fn received(prefix: [u8; LENGTH_BYTES], body: &[u8]) -> Self {
-        Self(Arc::new([&prefix, body].concat()))
+        Self([&prefix, body].concat().into())
     }
 
     /// Length and message, as they go over the line.
@@ -49,8 +50,8 @@ impl Frame {
         &self.0
     }
 
-    /// The message without its length.
-    pub fn body(&self) -> &[u8] {
-        self.0.get(LENGTH_BYTES..).unwrap_or_default()
+    /// The message without its length; shares the frame's memory.
+    pub fn body(&self) -> Bytes {
+        self.0.slice(LENGTH_BYTES.min(self.0.len())..)
     }
 }

@@ -1,13 +1,13 @@
 //! What the two sides say to each other. Message numbers are never given a second meaning; see docs/protocol.md.
 
 use crate::audit::{Answer, Question};
-use crate::field::{DecodeError, Field, Fields, Sink, record, sure};
+use crate::field::{DecodeError, Decoder, Field, Fields, Sink, record, sure};
 use crate::{Frame, FrameError, Operation};
+use bytes::Bytes;
 use fulmar_model::{
     DeletePolicy, Device, Durability, Entry, Hash, Id, Name, Outcome, Profile, QueueId, RelPath, ReplicaId, Seq, Term,
     TreeId,
 };
-use minicbor::Decoder;
 
 /// The most entries of a directory that one page lists.
 pub const PAGE_ENTRIES_MAX: usize = 512;
@@ -18,6 +18,12 @@ pub const DOUBTS_MAX: usize = 32;
 /// First byte of a message body.
 const CONTROL: u8 = 1;
 const CHUNK: u8 = 2;
+
+/// What a chunk has in front of its bytes: kind, stream, offset.
+const CHUNK_HEAD_BYTES: usize = 1 + 8 + 8;
+
+/// Room that is made for a message without content; longer ones make their own.
+const SHORT_BYTES: usize = 240;
 
 /// A directory on the way from "/" to the primary's root, the root itself included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +215,7 @@ pub enum FromPrimary {
         /// Where they belong.
         offset: u64,
         /// The bytes.
-        bytes: Box<[u8]>,
+        bytes: Bytes,
     },
     /// The stream will not be completed.
     Abandon {
@@ -352,7 +358,12 @@ impl Field for Refusal {
 
 /// `[number, value...]`, behind the byte that says "control".
 fn control(number: u8, count: u64, write: impl FnOnce(&mut Sink<'_>)) -> Result<Frame, FrameError> {
-    Frame::build(|bytes| {
+    sized(SHORT_BYTES, number, count, write)
+}
+
+/// One of about `expected` bytes.
+fn sized(expected: usize, number: u8, count: u64, write: impl FnOnce(&mut Sink<'_>)) -> Result<Frame, FrameError> {
+    Frame::build(expected, |bytes| {
         bytes.push(CONTROL);
         let mut to = Sink::new(bytes);
         sure(to.array(count + 1));
@@ -391,12 +402,12 @@ impl FromPrimary {
 
     /// The frame of `Operate`, without taking the operation.
     pub fn encode_operation(operation: &Operation) -> Result<Frame, FrameError> {
-        control(5, 1, |to| operation.put(to))
+        sized(SHORT_BYTES + operation.inline_bytes(), 5, 1, |to| operation.put(to))
     }
 
     /// The frame of `Chunk`, without taking the bytes: kind (1), stream (8), offset (8), bytes.
     pub fn encode_chunk(stream: u64, offset: u64, bytes: &[u8]) -> Result<Frame, FrameError> {
-        Frame::build(|to| {
+        Frame::build(CHUNK_HEAD_BYTES + bytes.len(), |to| {
             to.push(CHUNK);
             to.extend_from_slice(&stream.to_be_bytes());
             to.extend_from_slice(&offset.to_be_bytes());
@@ -405,17 +416,18 @@ impl FromPrimary {
     }
 
     /// From the body of a frame.
-    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+    pub fn decode(body: impl Into<Bytes>) -> Result<Self, DecodeError> {
+        let body = body.into();
         if let Some((&CHUNK, rest)) = body.split_first() {
             let (stream, rest) = rest.split_first_chunk().ok_or_else(short)?;
             let (offset, bytes) = rest.split_first_chunk().ok_or_else(short)?;
             return Ok(Self::Chunk {
                 stream: u64::from_be_bytes(*stream),
                 offset: u64::from_be_bytes(*offset),
-                bytes: bytes.into(),
+                bytes: body.slice_ref(bytes),
             });
         }
-        decode_control(body, |number, fields| {
+        decode_control(&body, |number, fields| {
             Ok(match number {
                 1 => Self::Hello(fields.next()?),
                 2 => Self::Page(fields.next()?),
@@ -471,8 +483,8 @@ impl FromReplica {
     }
 
     /// From the body of a frame.
-    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
-        decode_control(body, |number, fields| {
+    pub fn decode(body: impl Into<Bytes>) -> Result<Self, DecodeError> {
+        decode_control(&body.into(), |number, fields| {
             Ok(match number {
                 1 => Self::Welcome(fields.next()?),
                 2 => Self::Refused { reason: fields.next()?, text: fields.next()? },
@@ -498,14 +510,14 @@ fn short() -> DecodeError {
 }
 
 fn decode_control<T>(
-    body: &[u8],
+    body: &Bytes,
     read: impl FnOnce(u8, &mut Fields<'_, '_>) -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
     let Some((&CONTROL, rest)) = body.split_first() else {
         let code = body.first().copied().unwrap_or(0);
         return Err(DecodeError::Unknown { what: "kind of message", code: code.into() });
     };
-    let mut decoder = Decoder::new(rest);
+    let mut decoder = Decoder::new(body, rest);
     let mut fields = Fields::open(&mut decoder)?;
     let number = fields.next()?;
     let message = read(number, &mut fields)?;

@@ -4,9 +4,9 @@
 //! same as applying it once. `Rename`, `Link` and `Metadata` are shortcuts: the replica checks that the content they
 //! speak of is there (by hash), and otherwise asks for it.
 
-use crate::field::{DecodeError, Field, Fields, Sink, sure};
+use crate::field::{DecodeError, Decoder, Field, Fields, Sink, sure};
+use bytes::Bytes;
 use fulmar_model::{Entry, RelPath, Xattrs};
-use minicbor::Decoder;
 
 /// Content up to this many bytes travels inside its operation; larger content flows beside, in chunks.
 pub const INLINE_BYTES_MAX: u64 = 256 * 1024;
@@ -20,7 +20,7 @@ pub struct Segment {
     /// Where, from the start of the file.
     pub offset: u64,
     /// What.
-    pub bytes: Box<[u8]>,
+    pub bytes: Bytes,
 }
 
 /// Where a put file's bytes are.

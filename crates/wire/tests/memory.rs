@@ -56,8 +56,8 @@ fn no_message_costs_more_than_a_bounded_multiple_of_a_frame() {
     ];
     let before = resident_peak_bytes();
     for body in &bodies {
-        assert!(FromPrimary::decode(body).is_err(), "{:?}", &body[..body.len().min(60)]);
-        assert!(FromReplica::decode(body).is_err(), "{:?}", &body[..body.len().min(60)]);
+        assert!(FromPrimary::decode(body.clone()).is_err(), "{:?}", &body[..body.len().min(60)]);
+        assert!(FromReplica::decode(body.clone()).is_err(), "{:?}", &body[..body.len().min(60)]);
     }
     let cost = resident_peak_bytes() - before;
     println!("{} MiB", cost >> 20);

@@ -75,7 +75,7 @@ fn xattrs() -> impl Strategy<Value = Xattrs> {
 }
 
 fn content() -> impl Strategy<Value = Content> {
-    let segment = (any::<u64>(), bytes(0..500)).prop_map(|(offset, bytes)| Segment { offset, bytes });
+    let segment = (any::<u64>(), bytes(0..500)).prop_map(|(offset, bytes)| Segment { offset, bytes: bytes.into() });
     prop_oneof![
         Just(Content::None),
         vec(segment, 0..4).prop_map(Content::Inline),
@@ -145,7 +145,7 @@ pub fn from_primary() -> impl Strategy<Value = FromPrimary> {
         (any::<u64>(), any::<u64>(), bytes(0..2000)).prop_map(|(stream, offset, bytes)| FromPrimary::Chunk {
             stream,
             offset,
-            bytes
+            bytes: bytes.into(),
         }),
         any::<u64>().prop_map(|stream| FromPrimary::Abandon { stream }),
         Just(FromPrimary::Ping),

@@ -1,6 +1,7 @@
 //! One value of each kind of message, as its bytes are kept in fixtures/wire.
 
 use crate::path;
+use bytes::Bytes;
 use fulmar_model::{
     Below, DeletePolicy, Depth, Device, Durability, Entry, Found, Hash, HeldReason, Id, LinkGroup, Look, Mailbox, Name,
     Node, Outcome, Profile, QueueId, Recorded, ReplicaId, Seq, Sighting, Standing, Tally, Term, Timestamp, TreeId,
@@ -80,7 +81,7 @@ pub fn from_primary() -> Vec<(&'static str, FromPrimary)> {
                 path: path(b"cur/1\xff:2,S"),
                 entry: file(),
                 xattrs: xattrs(),
-                content: Content::Inline(vec![Segment { offset: 4096, bytes: Box::from(*b"abc") }]),
+                content: Content::Inline(vec![Segment { offset: 4096, bytes: Bytes::from_static(b"abc") }]),
             },
         ),
         (
@@ -104,7 +105,7 @@ pub fn from_primary() -> Vec<(&'static str, FromPrimary)> {
         ("extras-next", FromPrimary::Extras { after: Some(path("a/b")) }),
         ("commit", FromPrimary::Commit { batch: 7, position: Some(Seq(u64::MAX)) }),
         ("commit-no-position", FromPrimary::Commit { batch: 8, position: None }),
-        ("chunk", FromPrimary::Chunk { stream: 9, offset: 1 << 40, bytes: Box::from(*b"chunk") }),
+        ("chunk", FromPrimary::Chunk { stream: 9, offset: 1 << 40, bytes: Bytes::from_static(b"chunk") }),
         ("abandon", FromPrimary::Abandon { stream: 9 }),
         ("ping", FromPrimary::Ping),
         (

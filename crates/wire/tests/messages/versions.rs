@@ -42,8 +42,8 @@ proptest! {
     ) {
         prop_assume!(!matches!(message, FromPrimary::Chunk { .. }));
         let frame = message.encode().expect("short enough");
-        let longer = with_field(&with_field(frame.body(), &field), &[0x80]);
-        prop_assert_eq!(FromPrimary::decode(&longer).expect("decodes"), message);
+        let longer = with_field(&with_field(&frame.body(), &field), &[0x80]);
+        prop_assert_eq!(FromPrimary::decode(longer.clone()).expect("decodes"), message);
     }
 
     #[test]
@@ -52,8 +52,8 @@ proptest! {
         field in proptest::sample::select(foreign_fields()),
     ) {
         let frame = message.encode().expect("short enough");
-        let longer = with_field(&with_field(frame.body(), &field), &[0x80]);
-        prop_assert_eq!(FromReplica::decode(&longer).expect("decodes"), message);
+        let longer = with_field(&with_field(&frame.body(), &field), &[0x80]);
+        prop_assert_eq!(FromReplica::decode(longer.clone()).expect("decodes"), message);
     }
 }
 
@@ -89,8 +89,9 @@ fn records_inside_a_message_may_grow_too() {
         put_entry(to, 2);
         to.array(0).unwrap().u64(99).unwrap();
     });
-    let Ok(FromPrimary::Operate(Operation::Metadata { path: at, entry, xattrs })) = FromPrimary::decode(&body) else {
-        panic!("not understood: {:?}", FromPrimary::decode(&body));
+    let Ok(FromPrimary::Operate(Operation::Metadata { path: at, entry, xattrs })) = FromPrimary::decode(body.clone())
+    else {
+        panic!("not understood: {:?}", FromPrimary::decode(body.clone()));
     };
     assert_eq!((at, entry.clone(), xattrs.is_empty()), (path("a"), Entry { group: None, ..example::file() }, true));
 }
@@ -98,17 +99,17 @@ fn records_inside_a_message_may_grow_too() {
 #[test]
 fn optional_fields_at_the_end_may_be_missing() {
     let extras = control(|to| _ = to.array(1).unwrap().u8(4).unwrap());
-    assert_eq!(FromPrimary::decode(&extras).expect("decodes"), FromPrimary::Extras { after: None });
+    assert_eq!(FromPrimary::decode(extras.clone()).expect("decodes"), FromPrimary::Extras { after: None });
 
     let commit = control(|to| _ = to.array(2).unwrap().u8(6).unwrap().u64(9).unwrap());
-    assert_eq!(FromPrimary::decode(&commit).expect("decodes"), FromPrimary::Commit { batch: 9, position: None });
+    assert_eq!(FromPrimary::decode(commit.clone()).expect("decodes"), FromPrimary::Commit { batch: 9, position: None });
 
     let wanted = control(|to| {
         to.array(3).unwrap().u8(3).unwrap().u32(1).unwrap();
         to.array(1).unwrap().array(1).unwrap().u32(2).unwrap();
     });
     let expected = FromReplica::Wanted { page: 1, wants: vec![Want { index: 2, have: None }] };
-    assert_eq!(FromReplica::decode(&wanted).expect("decodes"), expected);
+    assert_eq!(FromReplica::decode(wanted.clone()).expect("decodes"), expected);
 
     let metadata = control(|to| {
         to.array(2).unwrap().u8(5).unwrap();
@@ -118,8 +119,8 @@ fn optional_fields_at_the_end_may_be_missing() {
         to.array(2).unwrap().i64(0).unwrap().u32(0).unwrap();
         to.bytes(&[0; 16]).unwrap().array(0).unwrap();
     });
-    let Ok(FromPrimary::Operate(Operation::Metadata { entry, .. })) = FromPrimary::decode(&metadata) else {
-        panic!("not understood: {:?}", FromPrimary::decode(&metadata));
+    let Ok(FromPrimary::Operate(Operation::Metadata { entry, .. })) = FromPrimary::decode(metadata.clone()) else {
+        panic!("not understood: {:?}", FromPrimary::decode(metadata.clone()));
     };
     assert_eq!((entry.node, entry.group), (Node::File { size: 3, hash: None }, None));
 }
@@ -127,8 +128,8 @@ fn optional_fields_at_the_end_may_be_missing() {
 #[test]
 fn a_required_field_may_not_be_missing() {
     let commit = control(|to| _ = to.array(1).unwrap().u8(6).unwrap());
-    assert!(FromPrimary::decode(&commit).is_err());
+    assert!(FromPrimary::decode(commit.clone()).is_err());
     let empty = control(|to| _ = to.array(0).unwrap());
-    assert!(FromPrimary::decode(&empty).is_err());
-    assert!(FromReplica::decode(&empty).is_err());
+    assert!(FromPrimary::decode(empty.clone()).is_err());
+    assert!(FromReplica::decode(empty.clone()).is_err());
 }
