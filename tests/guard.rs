@@ -174,6 +174,27 @@ fn a_source_that_is_emptied_under_a_follow_trips_the_guard_until_approved() {
 }
 
 #[test]
+fn what_events_and_a_scan_both_find_gone_is_counted_once() {
+    let cluster = cluster();
+    let site = cluster.source().join("site");
+    fill(&cluster.source().join("stays"), 2200);
+    fill(&site, 800);
+    let follow = cluster.follow(&[]);
+    cluster.settle();
+    fs::remove_dir_all(&site).unwrap();
+    fs::create_dir(&site).unwrap();
+    fs::write(site.join("new"), "").unwrap();
+    // By a scan of what is another directory now; the events still wait for each other.
+    until(Duration::from_secs(60), "what was there is gone", || {
+        let left = oracle::paths(&cluster.replica(0).join("site"));
+        if left.len() == 1 { Ok(()) } else { Err(format!("{} are left", left.len())) }
+    });
+    cluster.settle();
+    assert_eq!(cluster.status()["guard"]["state"], "ok", "{:#}", cluster.status());
+    follow.stop();
+}
+
+#[test]
 fn removals_that_the_guard_holds_survive_a_restart() {
     if !need("rsync") {
         return;

@@ -64,7 +64,7 @@ fn write_text(out: &mut String, explain: &Explain, now_ms: i64) -> std::fmt::Res
         let place = if change.path == "." { "the whole tree" } else { &change.path };
         writeln!(out, "           part of {}", row(change, Some(place), &ago))?;
     }
-    explain.replicas.iter().try_for_each(|replica| one(out, replica, &ago))
+    explain.replicas.iter().try_for_each(|replica| one(out, &explain.on_source, replica, &ago))
 }
 
 fn row(change: &Change, of: Option<&str>, ago: &impl Fn(i64) -> String) -> String {
@@ -73,7 +73,7 @@ fn row(change: &Change, of: Option<&str>, ago: &impl Fn(i64) -> String) -> Strin
     format!("change {}{of}{below}, first noticed {} ago", change.position, ago(change.first_seen_ms))
 }
 
-fn one(out: &mut String, replica: &At, ago: &impl Fn(i64) -> String) -> std::fmt::Result {
+fn one(out: &mut String, on_source: &There, replica: &At, ago: &impl Fn(i64) -> String) -> std::fmt::Result {
     let same = match (replica.same, &replica.on_replica) {
         (true, _) => "the same",
         (false, Some(_)) => "NOT the same",
@@ -94,6 +94,11 @@ fn one(out: &mut String, replica: &At, ago: &impl Fn(i64) -> String) -> std::fmt
     }
     let why = match replica.pending.as_deref() {
         None if replica.same => None,
+        None if on_source.kind == "nothing" => Some(
+            "gone from the source: it goes within seconds, when removals have waited for each other; \
+             if it stays, fulmar verify --repair finds out whose doing it is, and repairs it"
+                .to_owned(),
+        ),
         None => {
             Some("nothing is on its way: fulmar verify --repair finds out whose doing it is, and repairs it".to_owned())
         }

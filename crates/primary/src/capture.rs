@@ -33,8 +33,8 @@ const GROUP_CHANGES_MAX: usize = 2000;
 /// A few removals wait until none has come for this long, and no longer than that.
 const GONE_FEW: Patience = Patience { quiet: Duration::from_millis(250), most: Duration::from_secs(2) };
 /// More of them: who removes so many is held up now and then where the disk is busy, and the guard is to know how many there
-/// are before the first one goes.
-const GONE_MANY: Patience = Patience { quiet: Duration::from_secs(2), most: Duration::from_secs(20) };
+/// are before the first one goes. Less than what a verification gives a change to arrive (`audit::STILL`).
+const GONE_MANY: Patience = Patience { quiet: Duration::from_secs(2), most: Duration::from_secs(4) };
 /// A few.
 const GONE_FEW_MAX: usize = 100;
 /// Removals that wait at once; full: they go on.
@@ -151,9 +151,8 @@ impl Capture {
         if paths.is_empty() {
             return Ok(());
         }
-        let count = paths.len() as u64;
-        self.planner.ask_blocking(move |planner| planner.expect_removals(None, count))??;
-        for (path, first_ms) in paths {
+        let expect = move |planner: &mut Planner| planner.expect_gone(paths.keys()).map(|()| paths);
+        for (path, first_ms) in self.planner.ask_blocking(expect)?? {
             group.add(path, first_ms);
         }
         Ok(())
@@ -348,6 +347,6 @@ mod tests {
     #[test]
     fn removals_that_never_end_are_let_go_all_the_same() {
         assert_eq!(due_ms(100, 100), 2000);
-        assert_eq!(due_ms(2000, 100), 20_000);
+        assert_eq!(due_ms(2000, 100), 4000);
     }
 }

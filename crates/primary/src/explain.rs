@@ -56,7 +56,8 @@ impl Explained {
 }
 
 impl Primary {
-    /// Looks at a path on both sides, reads it there, and asks the queue. Everything that has happened to it is in the queue by then.
+    /// Looks at a path on both sides, reads it there, and asks the queue. What has happened to it is in the queue by
+    /// then, but for removals that still wait for each other.
     pub async fn explain(&self, path: RelPath) -> Result<Explanation> {
         let parts = self.parts();
         parts.barrier.pass().await?;

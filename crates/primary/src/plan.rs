@@ -51,7 +51,7 @@ const FOR_ONE: LinkGroup = LinkGroup(u64::MAX);
 
 /// Marks the record of what is gone, once that was planned for everyone: then whoever removes it first may forget it. Before,
 /// the record is what tells the plan for everyone that there is something to be removed.
-const TOLD_GONE: LinkGroup = LinkGroup(u64::MAX - 1);
+pub(crate) const TOLD_GONE: LinkGroup = LinkGroup(u64::MAX - 1);
 
 /// For whom a plan is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,12 +121,16 @@ pub(crate) struct Plan<'a> {
     asked: BTreeSet<RelPath>,
     /// Paths this plan removes, with everything below.
     removed: BTreeSet<RelPath>,
+    /// Directories that are gone, or something else, and whose recorded names have been gone through.
+    walked: BTreeSet<RelPath>,
     /// Names handled along with another of their inode.
     linked: BTreeSet<RelPath>,
     /// Other names of inodes that lost a name here: what was written through that name shows in them.
     siblings: BTreeSet<RelPath>,
     /// The same for a name here whose record was not replaced yet: whoever plans it again finds them again.
     reminders: BTreeSet<RelPath>,
+    /// The same for what was in a directory that is gone: they may be many, and each gets a change of its own.
+    others: BTreeSet<RelPath>,
     rescans: Vec<RelPath>,
     /// Queue rows that must say "and everything below" before the catalog moves on.
     widen: Vec<RelPath>,
@@ -169,9 +173,11 @@ impl<'a> Plan<'a> {
             moved_here: BTreeSet::new(),
             asked: BTreeSet::new(),
             removed: BTreeSet::new(),
+            walked: BTreeSet::new(),
             linked: BTreeSet::new(),
             siblings: BTreeSet::new(),
             reminders: BTreeSet::new(),
+            others: BTreeSet::new(),
             rescans: Vec::new(),
             widen: Vec::new(),
             handles: Handles::default(),
@@ -237,10 +243,12 @@ impl<'a> Plan<'a> {
             }
         }
         for path in self.siblings.union(&self.reminders).cloned().collect::<Vec<_>>() {
-            // One that is gone too has a change of its own.
-            if let Some(stat) = self.look(&path).unwrap_or(None).filter(|stat| stat.kind != Kind::Directory)
-                && let Err(error) = self.file(path.clone(), stat, Have::Unknown)
-            {
+            let planned = self.look(&path).and_then(|stat| match stat {
+                Some(stat) if stat.kind != Kind::Directory => self.file(path.clone(), stat, Have::Unknown),
+                // It has a change of its own.
+                _ => Ok(()),
+            });
+            if let Err(error) = planned {
                 self.hold(path, error)?;
             }
         }
@@ -259,6 +267,10 @@ impl<'a> Plan<'a> {
     fn appears(&mut self, path: RelPath, have: Have) -> Result<bool> {
         let stat = self.look(&path)?;
         if self.filter.excludes(&path, stat.is_some_and(|stat| stat.kind == Kind::Directory)) {
+            if let Some(old) = self.catalog.get(&path)? {
+                // A pattern for directories: before, it was something else.
+                self.loses(&path, &old)?;
+            }
             return Ok(true);
         }
         if let Some(parent) = path.parent() {
@@ -319,6 +331,10 @@ impl<'a> Plan<'a> {
             (Ok(Some(now)), false) => now.same_version(&content.stat),
         };
         if usable {
+            // From here on the record no longer tells who plans the path for others that it was another inode.
+            if let Some(old) = self.catalog.get(path)?.filter(|old| old.stat.inode != content.stat.inode) {
+                self.loses(path, &old)?;
+            }
             self.touched.entry(path.parent().unwrap_or_default()).or_insert(false);
             self.content(path.clone(), content, Carried::Stream(*stream))?;
         }
@@ -362,14 +378,10 @@ impl<'a> Plan<'a> {
             // RACE: another one may have taken its place between the look and the reading, and what was written through the name
             // just before shows in the others only. The change that is still to come finds the other one recorded.
             let read = self.catalog.get(&path)?.map(|read| read.stat.inode);
-            return if read == Some(inode) { Ok(()) } else { self.loses_name(&path, &old) };
+            return if read == Some(inode) { Ok(()) } else { self.loses(&path, &old) };
         }
         let others = std::mem::take(&mut self.siblings);
-        match old.stat.kind {
-            // Its own record takes those of everything in it away.
-            Kind::Directory => self.loses_names_below(&path)?,
-            _ => self.loses_name(&path, &old)?,
-        }
+        self.loses(&path, &old)?;
         let found = std::mem::replace(&mut self.siblings, others);
         self.file_there(path.clone(), stat, have, Some(old))?;
         let waits = self.catalog.get(&path)?.is_some_and(|record| record.stat.inode == inode);
@@ -525,8 +537,13 @@ impl<'a> Plan<'a> {
             !moved_on && self.reminders.contains(&step.path)
         };
         let owing = steps.iter().map(|(_, step)| step).filter(|step| !reminded(step));
-        let mut owed: BTreeSet<_> = owing.map(|step| &step.path).chain(&self.renamed).cloned().collect();
-        owed.retain(|path| self.everyone() && !self.asked.contains(path));
+        let owing = owing.map(|step| &step.path).chain(&self.renamed).chain(&self.others);
+        let owed: BTreeSet<_> = match self.mood {
+            Mood::Everyone => owing.filter(|path| !self.asked.contains(*path)).cloned().collect(),
+            // Whoever plans for the other replicas does not find them any more by the name that they were found by here.
+            Mood::One { .. } => self.siblings.union(&self.others).cloned().collect(),
+            Mood::DryRun => BTreeSet::new(),
+        };
         steps.sort_by_key(|(class, _)| *class);
         let mut times: Vec<_> = touched.into_iter().collect();
         times.sort_by_key(|(path, _)| std::cmp::Reverse(path.depth()));

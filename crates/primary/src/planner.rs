@@ -9,7 +9,7 @@ use crate::chunks::Arrived;
 use crate::clock::Clock;
 use crate::guard::{Guard, GuardState, Trip, Whose};
 use crate::keeper::Keeper;
-use crate::plan::{BATCH_CHANGES, Have, Mood, NAMES_MAX, Plan, Planned};
+use crate::plan::{BATCH_CHANGES, Have, Mood, NAMES_MAX, Plan, Planned, TOLD_GONE};
 use crate::rescan::Rescans;
 use crate::step::{Action, Batch, Step};
 use crate::{Error, Result};
@@ -315,6 +315,15 @@ impl Planner {
             }
             _ => false,
         }
+    }
+
+    /// These are gone, events say. What a scan has found before, or nobody knows, is not removed once more.
+    pub(crate) fn expect_gone<'a>(&mut self, paths: impl Iterator<Item = &'a RelPath>) -> Result<()> {
+        let mut count = 0;
+        for path in paths {
+            count += u64::from(self.catalog.get(path)?.is_some_and(|record| record.group != Some(TOLD_GONE)));
+        }
+        self.expect_removals(None, count)
     }
 
     /// This many paths are about to be removed.

@@ -310,7 +310,8 @@ impl Applier {
             // Foreign content goes; ours leaves with the directory, which changes places with what is staged.
             self.clear_foreign(dir, name, path, Why::Overwritten)?;
             self.handles.forget();
-            staged.exchange(dir, name)?;
+            // RACE: what somebody makes in it between that and this leaves with it.
+            staged.exchange(dir, name, now)?;
             self.store.catalog_mut().remove(path)?;
             return Ok(());
         }
@@ -320,7 +321,7 @@ impl Applier {
             self.quarantine(dir, name, path, Why::Overwritten)?;
             staged.publish_new(dir, name)?;
         } else if staged.stat()?.kind == Kind::Directory {
-            staged.exchange(dir, name)?;
+            staged.exchange(dir, name, now)?;
         } else {
             staged.publish(dir, name)?;
         }

@@ -63,15 +63,21 @@ impl Private {
     }
 
     /// Empties `stage/` of what an earlier process left and hands it out. Only under the lock, and once at a time: it
-    /// removes whatever another stage has not published.
+    /// removes whatever another stage has not published. What this process may not remove only takes space.
     pub fn stage(&self) -> Result<Stage> {
         let dir = open_or_make(&self.dir, STAGE)?;
+        let mut taken = None;
         for part in parts(&dir)? {
             for leftover in dir.names(part)? {
-                sweep(&dir, &leftover)?;
+                match sweep(&dir, &leftover) {
+                    Err(denied) if denied.errno() == Errno::ACCESS.raw_os_error() => {
+                        taken = taken.max(number(&leftover))
+                    }
+                    done => done?,
+                }
             }
         }
-        Ok(Stage::new(dir))
+        Ok(Stage::new(dir, taken.map_or(0, |taken: u64| taken.saturating_add(1))))
     }
 }
 
@@ -82,7 +88,12 @@ impl Private {
     }
 }
 
-/// What a process leaves is an empty directory at most, and goes without being opened: its final mode may forbid that.
+/// The number that is a name's.
+fn number(name: &Name) -> Option<u64> {
+    std::str::from_utf8(name.as_bytes()).ok()?.parse().ok()
+}
+
+/// An empty directory goes without being opened: its final mode may forbid that.
 pub(crate) fn sweep(stage: &Dir, leftover: &Name) -> Result<()> {
     let Some(stat) = stage.stat(leftover)? else { return Ok(()) };
     match stage.remove(leftover, stat.kind) {

@@ -16,9 +16,9 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// `dir` is empty.
-    pub(crate) fn new(dir: Dir) -> Self {
-        Self { dir: Arc::new(dir), next: AtomicU64::new(0) }
+    /// `first`: from this number on names in `dir` are free.
+    pub(crate) fn new(dir: Dir, first: u64) -> Self {
+        Self { dir: Arc::new(dir), next: AtomicU64::new(first) }
     }
 
     /// An empty file, for its owner alone.

@@ -158,9 +158,14 @@ impl Staged {
     }
 
     /// Swaps it with what is at `name` in `dir`, in one step, and removes what was there: for a directory that takes a file's
-    /// place, or the reverse.
-    pub fn exchange(mut self, dir: &Dir, name: &Name) -> Result<()> {
+    /// place, or the reverse. [`Error::Replaced`] when that is not what the caller saw there, `was`: it stays.
+    pub fn exchange(mut self, dir: &Dir, name: &Name, was: &Stat) -> Result<()> {
         self.rename_to(dir, name, Replace::Exchange)?;
+        let there = self.stage.stat(&self.name).unwrap_or(None);
+        if there.is_none_or(|there| (there.inode, there.kind) != (was.inode, was.kind)) {
+            self.rename_to(dir, name, Replace::Exchange)?;
+            return Err(Error::Replaced { path: dir.at(name) });
+        }
         self.has_left();
         // A file may have other names in the tree, whose link count this one must not raise. What cannot be removed here is
         // swept when the stage is next opened.

@@ -110,13 +110,21 @@ fn what_changed_places_with_a_directory_or_a_file_leaves_the_stage_at_once() {
     std::fs::hard_link(fixture.path("file"), fixture.path("other name")).expect("a link");
     let stage = private(&fixture).stage().expect("a stage");
     let staged = stage.directory().expect("a directory");
-    staged.exchange(fixture.root(), &name("file")).expect("a directory in a file's place");
+    let file = stat_of(fixture.root(), "file");
+    staged.exchange(fixture.root(), &name("file"), &file).expect("a directory in a file's place");
     assert_eq!(leftovers(&fixture), [""; 0]);
     assert_eq!(stat_of(fixture.root(), "other name").links, 1);
     let staged = stage.link(fixture.root(), &name("other name")).expect("a link");
-    staged.exchange(fixture.root(), &name("full")).expect("a file in a directory's place");
+    let full = stat_of(fixture.root(), "full");
+    staged.exchange(fixture.root(), &name("full"), &full).expect("a file in a directory's place");
     assert_eq!(leftovers(&fixture), [""; 0]);
     assert_eq!(std::fs::read(fixture.path("full")).expect("content"), b"content");
+    fixture.file("another/of/files", "x");
+    let staged = stage.symlink(b"x").expect("a symlink");
+    let error = staged.exchange(fixture.root(), &name("another"), &full).expect_err("another than was seen");
+    assert!(matches!(error, Error::Replaced { .. }), "{error}");
+    assert_eq!(everything(&fixture.path("another")), ["of", "of/files"]);
+    assert_eq!(leftovers(&fixture), [""; 0]);
 }
 
 #[test]
@@ -210,7 +218,9 @@ fn without_privileges_a_directory_nobody_may_write_in_is_published_and_swept() {
             assert_eq!(metadata_of(&stat_of(fixture.root(), to)), wanted);
             let staged = stage.directory().expect("a directory");
             staged.set_metadata(&wanted, Ownership::Skip).expect("metadata");
-            staged.exchange(fixture.root(), &name("file")).expect("in a file's place");
+            staged
+                .exchange(fixture.root(), &name("file"), &stat_of(fixture.root(), "file"))
+                .expect("in a file's place");
             assert_eq!(metadata_of(&stat_of(fixture.root(), "file")), wanted);
             fixture.root().remove(&name("file"), Kind::Directory).expect("an empty directory goes");
             stage
@@ -223,4 +233,24 @@ fn without_privileges_a_directory_nobody_may_write_in_is_published_and_swept() {
         private.stage().expect("a swept stage");
     });
     assert_eq!(leftovers(&fixture), [""; 0]);
+}
+
+#[test]
+fn what_may_not_be_swept_keeps_nobody_from_staging_beside_it() {
+    if !is_root() {
+        return;
+    }
+    let fixture = Fixture::new();
+    std::fs::set_permissions(fixture.path(""), std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    unprivileged(|| {
+        let private = private(&fixture);
+        fixture.file(".fulmar/stage/1/closed/file", "x").file(".fulmar/stage/0", "x");
+        let closed = fixture.path(".fulmar/stage/1/closed");
+        std::fs::set_permissions(closed, std::fs::Permissions::from_mode(0o555)).expect("a mode");
+        let stage = private.stage().expect("a stage");
+        for name in ["one", "other"] {
+            stage.symlink(b"x").expect(name).publish_new(fixture.root(), &support::name(name)).expect(name);
+        }
+    });
+    assert_eq!(leftovers(&fixture), ["1", "1/closed", "1/closed/file"]);
 }

@@ -10,9 +10,8 @@ use fulmar_wire::{Content as Carried, Operation};
 impl Plan<'_> {
     pub(super) fn directory(&mut self, path: RelPath, stat: Stat) -> Result<()> {
         let record = self.catalog.get(&path)?;
-        if let Some(old) = &record {
-            // A file that it has taken the place of.
-            self.loses_name(&path, old)?;
+        if let Some(file) = record.as_ref().filter(|old| old.stat.kind != Kind::Directory) {
+            self.loses(&path, file)?;
         }
         let same = record.as_ref().is_some_and(|record| self.is_recorded(&path, &stat, record).unwrap_or(false));
         let everyone_has_it = record.as_ref().is_some_and(|record| record.group != Some(FOR_ONE));

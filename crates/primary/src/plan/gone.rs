@@ -14,7 +14,10 @@ impl Plan<'_> {
         }
         let record = self.catalog.get(&path)?;
         if let Some(record) = &record {
-            self.loses_name(&path, record)?;
+            let again = matches!(have, Have::Gone { .. }) && record.group == Some(TOLD_GONE);
+            if !again {
+                self.loses(&path, record)?;
+            }
             if self.everyone() {
                 self.catalog.put(&path, &Record { group: Some(TOLD_GONE), ..record.clone() })?;
             }
@@ -47,31 +50,55 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// The inode's other names are looked at as well: what was written through this one shows in them.
-    pub(super) fn loses_name(&mut self, path: &RelPath, record: &Record) -> Result<()> {
-        if record.stat.links > 1 && record.stat.kind != Kind::Directory {
-            let names = self.catalog.names_of(record.stat.inode, NAMES_MAX)?;
-            self.siblings.extend(names.into_iter().map(|(name, _)| name).filter(|name| name != path));
+    /// What was recorded at a path is not there any more. Other names of its inode are looked at as well: what was written
+    /// through this one shows in them. Of a directory, those of everything that was in it: it may have had another name for a while,
+    /// by which nobody knew what was in it.
+    pub(super) fn loses(&mut self, path: &RelPath, record: &Record) -> Result<()> {
+        match record.stat.kind {
+            Kind::Directory => self.loses_below(path),
+            _ => self.loses_name(path, record),
         }
+    }
+
+    fn loses_name(&mut self, path: &RelPath, record: &Record) -> Result<()> {
+        let names = self.other_names(path, record)?;
+        self.siblings.extend(names);
         Ok(())
     }
 
-    pub(super) fn loses_names_below(&mut self, directory: &RelPath) -> Result<()> {
-        let mut after = None;
-        loop {
-            let rows = self.catalog.children(directory, after.as_ref(), NAMES_MAX)?;
-            after = rows.last().map(|(name, _)| name.clone());
-            let full = rows.len() == NAMES_MAX;
-            for (name, record) in rows {
+    fn other_names(&self, path: &RelPath, record: &Record) -> Result<Vec<RelPath>> {
+        if record.stat.links < 2 {
+            return Ok(Vec::new());
+        }
+        let names = self.catalog.names_of(record.stat.inode, NAMES_MAX)?.into_iter().map(|(name, _)| name);
+        Ok(names.filter(|name| name != path).collect())
+    }
+
+    /// What was noted as gone before is not gone through again: its turn was then.
+    fn loses_below(&mut self, top: &RelPath) -> Result<()> {
+        if top.ancestors().iter().any(|above| self.walked.contains(above)) {
+            return Ok(());
+        }
+        self.walked.insert(top.clone());
+        let mut pending = vec![(top.clone(), None)];
+        while let Some((directory, after)) = pending.pop() {
+            let rows = self.catalog.children(&directory, after.as_ref(), NAMES_MAX)?;
+            if let Some((last, _)) = rows.last().filter(|_| rows.len() == NAMES_MAX) {
+                pending.push((directory.clone(), Some(last.clone())));
+            }
+            for (name, record) in rows.into_iter().filter(|(_, record)| record.group != Some(TOLD_GONE)) {
                 let path = directory.join(&name);
                 match record.stat.kind {
-                    Kind::Directory => self.loses_names_below(&path)?,
-                    _ => self.loses_name(&path, &record)?,
+                    Kind::Directory => pending.push((path, None)),
+                    // Others in it are gone with it.
+                    _ => {
+                        let elsewhere =
+                            self.other_names(&path, &record)?.into_iter().filter(|name| !name.starts_with(top));
+                        self.others.extend(elsewhere);
+                    }
                 }
             }
-            if !full {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 }

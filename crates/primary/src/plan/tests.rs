@@ -31,6 +31,132 @@ fn planned(
     plan.finish().expect("a plan").steps.into_iter().filter_map(word).collect()
 }
 
+/// The paths that a plan gives a change of their own.
+fn owed(
+    source: &tempfile::TempDir,
+    catalog: &mut Catalog,
+    mood: Mood,
+    fill: impl FnOnce(&mut Plan<'_>) -> Result<()>,
+) -> Vec<String> {
+    let tree = Tree::open(source.path()).expect("a directory");
+    let (filter, mut guard) = (Filter::default(), Guard::new(LIMITS, GuardState::Clear));
+    let mut plan = Plan::new(&tree, (catalog, &filter, &mut guard), 0, mood);
+    fill(&mut plan).expect("a plan");
+    plan.finish().expect("a plan").owed.iter().map(RelPath::to_string).collect()
+}
+
+fn asked(paths: &[&str]) -> VecDeque<(RelPath, Have)> {
+    paths.iter().map(|path| (RelPath::parse(path.as_bytes()).expect("a path"), Have::Unknown)).collect()
+}
+
+const OF_SEVERAL: Mood = Mood::One { replica: ReplicaId(Id([1; 16])), shared: true };
+
+/// A file with a name in the root and one in a directory, both recorded.
+fn linked(content: &[u8]) -> (tempfile::TempDir, Catalog) {
+    let source = tempfile::tempdir().expect("a directory");
+    fs::create_dir(source.path().join("in")).expect("a directory");
+    fs::write(source.path().join("one"), content).expect("a file");
+    fs::hard_link(source.path().join("one"), source.path().join("in/other")).expect("a link");
+    let mut catalog = Catalog::in_memory().expect("a catalog");
+    for path in ["in", "in/other", "one"] {
+        operations(&source, &mut catalog, &[(path, Have::Missing)]);
+    }
+    if content.len() > 256 * 1024 {
+        for name in ["one", "in/other"] {
+            planned(&source, &mut catalog, ONE, |plan| plan.shipped(&arrived(&source, name, 1)));
+        }
+    }
+    (source, catalog)
+}
+
+/// A large file, as it has reached a replica.
+fn arrived(source: &tempfile::TempDir, name: &str, stream: u64) -> Arrived {
+    let path = RelPath::parse(name.as_bytes()).expect("a path");
+    let (parent, file) = path.split().expect("not the root");
+    let dir = Tree::open(source.path()).expect("a directory").dir(&parent).expect("a directory");
+    let reader = dir.open_file(&file).expect("a file");
+    let (stat, (hash, _)) = (*reader.stat(), reader.finish().expect("its content"));
+    let (xattrs, target, began) = (Xattrs::default(), Box::default(), fulmar_tree::Clock::coarse_now());
+    let content = Content { stat, xattrs, hash: Some(hash), segments: Vec::new(), target, began };
+    Arrived { path, content: Box::new(content), stream, torn: false }
+}
+
+#[test]
+fn what_was_written_in_a_directory_that_had_another_name_for_a_while_shows_in_the_other_names() {
+    for mood in [Mood::Everyone, ONE, OF_SEVERAL] {
+        let (source, mut catalog) = linked(b"content");
+        let at = |name: &str| source.path().join(name);
+        fs::rename(at("in"), at("moved")).expect("a rename");
+        fs::write(at("moved/other"), "written under a name that nobody looked at").expect("a file");
+        fs::remove_dir_all(at("moved")).expect("gone");
+        let found = owed(&source, &mut catalog, mood, |plan| plan.paths(&mut asked(&["moved", "in", "moved/other"])));
+        assert_eq!(found, ["one"], "{mood:?}");
+        let steps = planned(&source, &mut catalog, Mood::Everyone, |plan| plan.paths(&mut asked(&["one"])));
+        assert!(steps.contains(&"put one".into()), "{mood:?}: {steps:?}");
+    }
+}
+
+#[test]
+fn a_removal_that_is_noted_already_does_not_look_for_other_names_again() {
+    let (source, mut catalog) = linked(b"content");
+    fs::remove_dir_all(source.path().join("in")).expect("gone");
+    let gone = |mood, have, catalog: &mut Catalog| {
+        owed(&source, catalog, mood, |plan| {
+            plan.paths(&mut VecDeque::from([(RelPath::parse(b"in").expect("a path"), have)]))
+        })
+    };
+    assert_eq!(gone(Mood::Everyone, Have::Unknown, &mut catalog), ["one"]);
+    assert_eq!(gone(OF_SEVERAL, Have::Gone { approved: true }, &mut catalog), [""; 0]);
+}
+
+#[test]
+fn other_names_that_were_found_for_one_replica_are_owed_to_the_others() {
+    for mood in [ONE, OF_SEVERAL] {
+        let (source, mut catalog) = linked(b"content");
+        let at = |name: &str| source.path().join(name);
+        fs::write(at("in/other"), "written through the other name").expect("a file");
+        fs::write(at("beside"), "another file").expect("a file");
+        fs::rename(at("beside"), at("in/other")).expect("a rename");
+        let found = owed(&source, &mut catalog, mood, |plan| plan.paths(&mut asked(&["in/other"])));
+        assert_eq!(found, ["one"], "{mood:?}");
+        // Now it is recorded as the other file, and tells nobody any more.
+        let found = owed(&source, &mut catalog, Mood::Everyone, |plan| plan.paths(&mut asked(&["in/other"])));
+        assert_eq!(found, [""; 0], "{mood:?}");
+    }
+}
+
+#[test]
+fn other_names_of_a_large_file_are_owed_when_the_one_in_its_place_has_arrived() {
+    let (source, mut catalog) = linked(&vec![b'x'; 300_000]);
+    let at = |name: &str| source.path().join(name);
+    fs::write(at("in/other"), vec![b'y'; 300_000]).expect("a file");
+    fs::write(at("beside"), vec![b'z'; 300_000]).expect("a file");
+    fs::rename(at("beside"), at("in/other")).expect("a rename");
+    planned(&source, &mut catalog, Mood::Everyone, |plan| plan.paths(&mut asked(&["in/other"])));
+    let there = arrived(&source, "in/other", 3);
+    assert_eq!(owed(&source, &mut catalog, OF_SEVERAL, |plan| plan.shipped(&there)), ["one"]);
+}
+
+#[test]
+fn what_was_written_through_a_name_that_an_excluded_directory_has_taken_shows_in_the_others() {
+    let source = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| source.path().join(name);
+    fs::write(at("one"), "content").expect("a file");
+    fs::hard_link(at("one"), at("cache")).expect("a link");
+    let mut catalog = Catalog::in_memory().expect("a catalog");
+    operations(&source, &mut catalog, &[("one", Have::Missing), ("cache", Have::Missing)]);
+    fs::write(at("cache"), "written through the other name").expect("a file");
+    fs::remove_file(at("cache")).expect("no file");
+    fs::create_dir(at("cache")).expect("a directory");
+    let tree = Tree::open(source.path()).expect("a directory");
+    let filter = Filter::new(fulmar_model::Profile::Plain, [&b"cache/"[..]]).expect("a filter");
+    let mut guard = Guard::new(LIMITS, GuardState::Clear);
+    let mut plan = Plan::new(&tree, (&mut catalog, &filter, &mut guard), 0, Mood::Everyone);
+    plan.paths(&mut asked(&["cache"])).expect("a plan");
+    let steps = plan.finish().expect("a plan").steps;
+    assert!(steps.iter().any(|step| step.path.to_string() == "one"), "it is planned");
+}
+
 #[test]
 fn names_of_one_inode_are_linked_however_each_is_asked_for() {
     let source = tempfile::tempdir().expect("a directory");
@@ -53,17 +179,7 @@ fn names_of_one_large_inode_that_arrive_together_are_linked() {
     fs::write(source.path().join("one"), vec![b'x'; 300_000]).expect("a file");
     fs::hard_link(source.path().join("one"), source.path().join("other")).expect("a link");
     let mut catalog = Catalog::in_memory().expect("a catalog");
-    let arrived = |name: &str, stream| {
-        let path = RelPath::parse(name.as_bytes()).expect("a path");
-        let reader =
-            Tree::open(source.path()).expect("a directory").root().open_file(&path.names().next().expect("a name"));
-        let reader = reader.expect("a file");
-        let (stat, (hash, _)) = (*reader.stat(), reader.finish().expect("its content"));
-        let (xattrs, target, began) = (Xattrs::default(), Box::default(), fulmar_tree::Clock::coarse_now());
-        let content = Content { stat, xattrs, hash: Some(hash), segments: Vec::new(), target, began };
-        Arrived { path, content: Box::new(content), stream, torn: false }
-    };
-    let both = [arrived("one", 1), arrived("other", 4)];
+    let both = [arrived(&source, "one", 1), arrived(&source, "other", 4)];
     // The first alone tells the catalog of one name; then it knows both.
     for wanted in [&["put one", "put other", "link one", "times ."][..], &["put one", "link other", "times ."]] {
         let steps =
