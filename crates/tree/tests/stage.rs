@@ -119,9 +119,10 @@ fn what_changed_places_with_a_directory_or_a_file_leaves_the_stage_at_once() {
     staged.exchange(fixture.root(), &name("full"), &full).expect("a file in a directory's place");
     assert_eq!(leftovers(&fixture), [""; 0]);
     assert_eq!(std::fs::read(fixture.path("full")).expect("content"), b"content");
-    fixture.file("another/of/files", "x");
+    fixture.file("another/of/files", "x").mkdir("seen");
+    let seen = stat_of(fixture.root(), "seen");
     let staged = stage.symlink(b"x").expect("a symlink");
-    let error = staged.exchange(fixture.root(), &name("another"), &full).expect_err("another than was seen");
+    let error = staged.exchange(fixture.root(), &name("another"), &seen).expect_err("another than was seen");
     assert!(matches!(error, Error::Replaced { .. }), "{error}");
     assert_eq!(everything(&fixture.path("another")), ["of", "of/files"]);
     assert_eq!(leftovers(&fixture), [""; 0]);
