@@ -244,6 +244,7 @@ impl<'a> Plan<'a> {
         }
         for path in self.siblings.union(&self.reminders).cloned().collect::<Vec<_>>() {
             let planned = self.look(&path).and_then(|stat| match stat {
+                _ if self.filter.excludes(&path, false) => Ok(()),
                 Some(stat) if stat.kind != Kind::Directory => self.file(path.clone(), stat, Have::Unknown),
                 // It has a change of its own.
                 _ => Ok(()),
@@ -267,8 +268,9 @@ impl<'a> Plan<'a> {
     fn appears(&mut self, path: RelPath, have: Have) -> Result<bool> {
         let stat = self.look(&path)?;
         if self.filter.excludes(&path, stat.is_some_and(|stat| stat.kind == Kind::Directory)) {
-            if let Some(old) = self.catalog.get(&path)? {
-                // A pattern for directories: before, it was something else.
+            // A pattern for directories: before, it was something else.
+            let now = stat.map(|stat| (stat.inode, stat.kind));
+            if let Some(old) = self.catalog.get(&path)?.filter(|old| now != Some((old.stat.inode, old.stat.kind))) {
                 self.loses(&path, &old)?;
             }
             return Ok(true);
@@ -537,13 +539,15 @@ impl<'a> Plan<'a> {
             !moved_on && self.reminders.contains(&step.path)
         };
         let owing = steps.iter().map(|(_, step)| step).filter(|step| !reminded(step));
-        let owing = owing.map(|step| &step.path).chain(&self.renamed).chain(&self.others);
-        let owed: BTreeSet<_> = match self.mood {
-            Mood::Everyone => owing.filter(|path| !self.asked.contains(*path)).cloned().collect(),
-            // Whoever plans for the other replicas does not find them any more by the name that they were found by here.
-            Mood::One { .. } => self.siblings.union(&self.others).cloned().collect(),
-            Mood::DryRun => BTreeSet::new(),
-        };
+        let owing = owing.map(|step| &step.path).chain(&self.renamed).filter(|path| !self.asked.contains(*path));
+        let mut owed: BTreeSet<_> = owing.filter(|_| self.everyone()).cloned().collect();
+        let others = std::mem::take(&mut self.others).into_iter();
+        // Whoever plans for the others does not find a sibling any more by the name that it was found by for one replica.
+        let found: Vec<_> =
+            others.chain(self.siblings.clone().into_iter().filter(|_| matches!(self.mood, Mood::One { .. }))).collect();
+        // What is gone has a change of its own: two names that owe each other would never end.
+        let is_there = |path: &RelPath| !self.filter.excludes(path, false) && !matches!(self.look(path), Ok(None));
+        owed.extend(found.into_iter().filter(is_there));
         steps.sort_by_key(|(class, _)| *class);
         let mut times: Vec<_> = touched.into_iter().collect();
         times.sort_by_key(|(path, _)| std::cmp::Reverse(path.depth()));

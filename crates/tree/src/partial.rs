@@ -6,6 +6,7 @@ use crate::staged::{Made, StagedFile};
 use crate::{Dir, Error, Part, Reader, Replace, Result, sys};
 use fulmar_model::{Kind, Name, RelPath};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,15 +25,21 @@ pub struct Partials {
 impl Partials {
     /// Takes over what an earlier process was writing. Only where nobody else writes.
     pub(crate) fn new(dir: Dir) -> Result<Self> {
+        let mut first = 0;
         for (name, stat) in dir.list(Part::WHOLE)? {
             match stat.kind {
                 Kind::File if left_name(&name) == name => {}
                 Kind::File => leave(&dir, &name)?,
-                // What a large file has taken the place of.
-                _ => sweep(&dir, &name)?,
+                // What a large file has taken the place of. Where this process may not remove it, it only takes space.
+                _ => match sweep(&dir, &name) {
+                    Err(denied) if denied.errno() == Errno::ACCESS.raw_os_error() => {
+                        first = first.max(number(&name).map_or(0, |taken| taken.saturating_add(1)));
+                    }
+                    done => done?,
+                },
             }
         }
-        Ok(Self { dir: Arc::new(dir), next: AtomicU64::new(0) })
+        Ok(Self { dir: Arc::new(dir), next: AtomicU64::new(first) })
     }
 
     /// An empty file for the content of `path`. Dropped before it was published it is left for the next attempt.
@@ -63,6 +70,11 @@ impl Partials {
         left.sort_by_key(|(_, stat)| std::cmp::Reverse(stat.mtime));
         left.iter().skip(PARTIALS_MAX - 1).try_for_each(|(name, stat)| self.dir.remove(name, stat.kind))
     }
+}
+
+/// The number behind the key of a name.
+fn number(name: &Name) -> Option<u64> {
+    std::str::from_utf8(name.as_bytes()).ok()?.rsplit_once('.')?.1.parse().ok()
 }
 
 /// Leaves what was being written under `name`, where it is more than what was left before.

@@ -163,8 +163,10 @@ impl Staged {
         self.rename_to(dir, name, Replace::Exchange)?;
         let there = self.stage.stat(&self.name).unwrap_or(None);
         if there.is_none_or(|there| (there.inode, there.kind) != (was.inode, was.kind)) {
-            self.rename_to(dir, name, Replace::Exchange)?;
-            return Err(Error::Replaced { path: dir.at(name) });
+            let back = self.rename_to(dir, name, Replace::Exchange);
+            // Where it does not go back, the name is not ours.
+            self.present = back.is_ok();
+            return back.and(Err(Error::Replaced { path: dir.at(name) }));
         }
         self.has_left();
         // A file may have other names in the tree, whose link count this one must not raise. What cannot be removed here is

@@ -5,6 +5,10 @@ use crate::Result;
 use crate::step::{Action, Step};
 use fulmar_model::{HeldReason, Kind, Record, RelPath, ReplicaId};
 use fulmar_wire::Operation;
+use std::collections::BTreeSet;
+
+/// Other names of what was in directories that are gone, which one plan gives changes of their own.
+const OTHERS_MAX: usize = 10_000;
 
 impl Plan<'_> {
     /// Notes what is not there; removes it where that was noted before, and may go now.
@@ -74,13 +78,14 @@ impl Plan<'_> {
         Ok(names.filter(|name| name != path).collect())
     }
 
-    /// What was noted as gone before is not gone through again: its turn was then.
+    /// What was noted as gone before is not gone through again: its turn was then. Where the other names are too many to be owed
+    /// one by one, a scan looks at the whole tree.
     fn loses_below(&mut self, top: &RelPath) -> Result<()> {
-        if top.ancestors().iter().any(|above| self.walked.contains(above)) {
+        if self.mood == Mood::DryRun || top.ancestors().iter().any(|above| self.walked.contains(above)) {
             return Ok(());
         }
         self.walked.insert(top.clone());
-        let mut pending = vec![(top.clone(), None)];
+        let (mut pending, mut inodes) = (vec![(top.clone(), None)], BTreeSet::new());
         while let Some((directory, after)) = pending.pop() {
             let rows = self.catalog.children(&directory, after.as_ref(), NAMES_MAX)?;
             if let Some((last, _)) = rows.last().filter(|_| rows.len() == NAMES_MAX) {
@@ -88,14 +93,16 @@ impl Plan<'_> {
             }
             for (name, record) in rows.into_iter().filter(|(_, record)| record.group != Some(TOLD_GONE)) {
                 let path = directory.join(&name);
-                match record.stat.kind {
-                    Kind::Directory => pending.push((path, None)),
-                    // Others in it are gone with it.
-                    _ => {
-                        let elsewhere =
-                            self.other_names(&path, &record)?.into_iter().filter(|name| !name.starts_with(top));
-                        self.others.extend(elsewhere);
+                if record.stat.kind == Kind::Directory {
+                    pending.push((path, None));
+                } else if record.stat.links > 1 && inodes.insert(record.stat.inode) {
+                    let names = self.other_names(&path, &record)?;
+                    if names.len() + 1 >= NAMES_MAX || inodes.len().max(self.others.len()) >= OTHERS_MAX {
+                        self.rescans.push(RelPath::root());
+                        return Ok(());
                     }
+                    // Others in it are gone with it.
+                    self.others.extend(names.into_iter().filter(|name| !name.starts_with(top)));
                 }
             }
         }

@@ -126,6 +126,30 @@ fn other_names_that_were_found_for_one_replica_are_owed_to_the_others() {
 }
 
 #[test]
+fn names_that_are_gone_or_excluded_are_owed_nothing() {
+    for mood in [Mood::Everyone, ONE, OF_SEVERAL] {
+        let (source, mut catalog) = linked(b"content");
+        fs::remove_file(source.path().join("one")).expect("gone");
+        fs::remove_file(source.path().join("in/other")).expect("gone");
+        for name in ["one", "in/other", "in"] {
+            let found = owed(&source, &mut catalog, mood, |plan| plan.paths(&mut asked(&[name])));
+            assert_eq!(found, [""; 0], "{mood:?}, {name}");
+        }
+    }
+    let (source, mut catalog) = linked(b"content");
+    let tree = Tree::open(source.path()).expect("a directory");
+    let filter = Filter::new(fulmar_model::Profile::Plain, [&b"one"[..], &b"other"[..]]).expect("a filter");
+    let mut guard = Guard::new(LIMITS, GuardState::Clear);
+    fs::hard_link(source.path().join("one"), source.path().join("third")).expect("a link");
+    for name in ["one", "in/other"] {
+        let mut plan = Plan::new(&tree, (&mut catalog, &filter, &mut guard), 0, Mood::Everyone);
+        plan.paths(&mut asked(&[name])).expect("a plan");
+        let Planned { steps, owed, .. } = plan.finish().expect("a plan");
+        assert!(owed.is_empty() && steps.iter().all(|step| step.path.is_root()), "{name}: {owed:?}");
+    }
+}
+
+#[test]
 fn other_names_of_a_large_file_are_owed_when_the_one_in_its_place_has_arrived() {
     let (source, mut catalog) = linked(&vec![b'x'; 300_000]);
     let at = |name: &str| source.path().join(name);
