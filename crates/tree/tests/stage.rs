@@ -12,6 +12,13 @@ fn private(fixture: &Fixture) -> Private {
     Private::open(&fixture.tree).expect("a private directory")
 }
 
+/// A tree in which users without privileges may write.
+fn open_to_all() -> Fixture {
+    let fixture = Fixture::new();
+    std::fs::set_permissions(fixture.path(""), std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    fixture
+}
+
 fn leftovers(fixture: &Fixture) -> Vec<String> {
     everything(&fixture.path(".fulmar/stage"))
 }
@@ -164,8 +171,7 @@ fn a_private_directory_made_in_advance_by_another_user_is_refused() {
     if !is_root() {
         return;
     }
-    let fixture = Fixture::new();
-    std::fs::set_permissions(fixture.path(""), std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    let fixture = open_to_all();
     unprivileged(|| fixture.root().make_dir(&name(".fulmar"), 0o700)).expect("a trap");
     assert!(matches!(Private::open(&fixture.tree), Err(Error::PrivateExposed { uid: 12345, .. })));
 }
@@ -205,8 +211,7 @@ fn without_privileges_a_directory_nobody_may_write_in_is_published_and_swept() {
     if !is_root() {
         return;
     }
-    let fixture = Fixture::new();
-    std::fs::set_permissions(fixture.path(""), std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    let fixture = open_to_all();
     unprivileged(|| {
         let private = private(&fixture);
         let stage = private.stage().expect("a stage");
@@ -241,8 +246,7 @@ fn what_may_not_be_swept_keeps_nobody_from_staging_beside_it() {
     if !is_root() {
         return;
     }
-    let fixture = Fixture::new();
-    std::fs::set_permissions(fixture.path(""), std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    let fixture = open_to_all();
     unprivileged(|| {
         let private = private(&fixture);
         fixture.file(".fulmar/stage/1/closed/file", "x").file(".fulmar/stage/0", "x");

@@ -19,16 +19,26 @@ fn planned(
     mood: Mood,
     fill: impl FnOnce(&mut Plan<'_>) -> Result<()>,
 ) -> Vec<String> {
-    let tree = Tree::open(source.path()).expect("a directory");
-    let (filter, mut guard) = (Filter::default(), Guard::new(LIMITS, GuardState::Clear));
-    let mut plan = Plan::new(&tree, (catalog, &filter, &mut guard), 0, mood);
-    fill(&mut plan).expect("a plan");
     let word = |step: Step| match step.action {
         Action::Operate { word, .. } => Some(format!("{word} {}", step.path)),
         Action::Gone => Some(format!("gone {}", step.path)),
         _ => None,
     };
-    plan.finish().expect("a plan").steps.into_iter().filter_map(word).collect()
+    made(source, catalog, &Filter::default(), mood, fill).steps.into_iter().filter_map(word).collect()
+}
+
+fn made(
+    source: &tempfile::TempDir,
+    catalog: &mut Catalog,
+    filter: &Filter,
+    mood: Mood,
+    fill: impl FnOnce(&mut Plan<'_>) -> Result<()>,
+) -> Planned {
+    let tree = Tree::open(source.path()).expect("a directory");
+    let mut guard = Guard::new(LIMITS, GuardState::Clear);
+    let mut plan = Plan::new(&tree, (catalog, filter, &mut guard), 0, mood);
+    fill(&mut plan).expect("a plan");
+    plan.finish().expect("a plan")
 }
 
 /// The paths that a plan gives a change of their own.
@@ -38,11 +48,7 @@ fn owed(
     mood: Mood,
     fill: impl FnOnce(&mut Plan<'_>) -> Result<()>,
 ) -> Vec<String> {
-    let tree = Tree::open(source.path()).expect("a directory");
-    let (filter, mut guard) = (Filter::default(), Guard::new(LIMITS, GuardState::Clear));
-    let mut plan = Plan::new(&tree, (catalog, &filter, &mut guard), 0, mood);
-    fill(&mut plan).expect("a plan");
-    plan.finish().expect("a plan").owed.iter().map(RelPath::to_string).collect()
+    made(source, catalog, &Filter::default(), mood, fill).owed.iter().map(RelPath::to_string).collect()
 }
 
 fn asked(paths: &[&str]) -> VecDeque<(RelPath, Have)> {
@@ -137,14 +143,11 @@ fn names_that_are_gone_or_excluded_are_owed_nothing() {
         }
     }
     let (source, mut catalog) = linked(b"content");
-    let tree = Tree::open(source.path()).expect("a directory");
     let filter = Filter::new(fulmar_model::Profile::Plain, [&b"one"[..], &b"other"[..]]).expect("a filter");
-    let mut guard = Guard::new(LIMITS, GuardState::Clear);
     fs::hard_link(source.path().join("one"), source.path().join("third")).expect("a link");
     for name in ["one", "in/other"] {
-        let mut plan = Plan::new(&tree, (&mut catalog, &filter, &mut guard), 0, Mood::Everyone);
-        plan.paths(&mut asked(&[name])).expect("a plan");
-        let Planned { steps, owed, .. } = plan.finish().expect("a plan");
+        let ask = |plan: &mut Plan<'_>| plan.paths(&mut asked(&[name]));
+        let Planned { steps, owed, .. } = made(&source, &mut catalog, &filter, Mood::Everyone, ask);
         assert!(owed.is_empty() && steps.iter().all(|step| step.path.is_root()), "{name}: {owed:?}");
     }
 }
@@ -172,12 +175,9 @@ fn what_was_written_through_a_name_that_an_excluded_directory_has_taken_shows_in
     fs::write(at("cache"), "written through the other name").expect("a file");
     fs::remove_file(at("cache")).expect("no file");
     fs::create_dir(at("cache")).expect("a directory");
-    let tree = Tree::open(source.path()).expect("a directory");
     let filter = Filter::new(fulmar_model::Profile::Plain, [&b"cache/"[..]]).expect("a filter");
-    let mut guard = Guard::new(LIMITS, GuardState::Clear);
-    let mut plan = Plan::new(&tree, (&mut catalog, &filter, &mut guard), 0, Mood::Everyone);
-    plan.paths(&mut asked(&["cache"])).expect("a plan");
-    let steps = plan.finish().expect("a plan").steps;
+    let ask = |plan: &mut Plan<'_>| plan.paths(&mut asked(&["cache"]));
+    let steps = made(&source, &mut catalog, &filter, Mood::Everyone, ask).steps;
     assert!(steps.iter().any(|step| step.path.to_string() == "one"), "it is planned");
 }
 
