@@ -95,7 +95,7 @@ fn one(out: &mut String, on_source: &There, replica: &At, ago: &impl Fn(i64) -> 
     let why = match replica.pending.as_deref() {
         None if replica.same => None,
         None if on_source.kind == "nothing" => Some(
-            "gone from the source: it goes within seconds, when removals have waited for each other; \
+            "gone from the source: it goes within seconds, when removals have waited for each other, unless --delete keeps it; \
              if it stays, fulmar verify --repair finds out whose doing it is, and repairs it"
                 .to_owned(),
         ),

@@ -4,7 +4,8 @@ mod support;
 
 use fulmar_model::RelPath;
 use fulmar_tree::{Partials, Private, StagedFile};
-use support::{Fixture, everything, name};
+use std::os::unix::fs::PermissionsExt;
+use support::{Fixture, everything, is_root, name, unprivileged};
 
 fn partials(fixture: &Fixture) -> Partials {
     Private::open(&fixture.tree).and_then(|private| private.partials()).expect("partials")
@@ -67,4 +68,24 @@ fn only_so_many_are_left() {
         drop(begun(&partials, &number.to_string(), b"x"));
     }
     assert_eq!(everything(&fixture.path(".fulmar/partial")).len(), 16);
+}
+
+#[test]
+fn what_may_not_be_swept_keeps_nobody_from_writing_beside_it() {
+    if !is_root() {
+        return;
+    }
+    let fixture = Fixture::new();
+    std::fs::set_permissions(fixture.path(""), std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    unprivileged(|| {
+        drop(begun(&partials(&fixture), "a", b"x"));
+        let key = everything(&fixture.path(".fulmar/partial")).remove(0);
+        let taken = format!(".fulmar/partial/{key}.0/closed");
+        fixture.file(&format!("{taken}/file"), "x");
+        std::fs::set_permissions(fixture.path(&taken), std::fs::Permissions::from_mode(0o555)).expect("a mode");
+        let partials = partials(&fixture);
+        drop(begun(&partials, "a", b"longer"));
+        assert_eq!(left(&partials, "a"), Some(6));
+    });
+    assert!(everything(&fixture.path(".fulmar/partial")).iter().any(|path| path.ends_with(".0/closed/file")));
 }
