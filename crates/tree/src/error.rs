@@ -127,7 +127,8 @@ impl Error {
 }
 
 /// Turns the errno of opening `path` as a directory into an error. `openat2` answers EXDEV both for a mount point and
-/// for an escape from the tree; a `RelPath` cannot express an escape, so it is a mount point.
+/// for an escape from the tree; a `RelPath` cannot express an escape, and what is moved away meanwhile is asked for again, so
+/// it is a mount point.
 pub(crate) fn open_directory(path: RelPath) -> impl FnOnce(Errno) -> Error {
     move |source| match source {
         Errno::XDEV => Error::CrossesMount { path },

@@ -10,6 +10,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 /// `openat2` answers EAGAIN when a rename or mount anywhere on the host raced with it; this often in a row is no race.
 const OPEN_ATTEMPTS_MAX: u32 = 128;
 
+/// It answers EXDEV for a mount point, and when a directory on the way was moved out of the tree during the call: the next
+/// attempt finds that gone. This often in a row is a mount point.
+const ESCAPES_MAX: u32 = 8;
+
 /// How everything is opened: beneath the handle, no symlink anywhere, no other file system.
 const CONFINED: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
@@ -34,9 +38,11 @@ pub(crate) fn create(
     flags: OFlags,
     mode: Mode,
 ) -> std::result::Result<OwnedFd, Errno> {
+    let mut escapes = 0;
     for _ in 0..OPEN_ATTEMPTS_MAX {
         match openat2(dir, path, flags | OFlags::CLOEXEC, mode, CONFINED) {
             Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::XDEV) if escapes < ESCAPES_MAX => escapes += 1,
             done => return done,
         }
     }

@@ -143,6 +143,28 @@ fn beyond_a_mount_point_is_refused_by_name() {
 }
 
 #[test]
+fn a_directory_that_leaves_the_tree_while_it_is_walked_through_is_no_mount_point() {
+    let fixture = Fixture::new();
+    fixture.mkdir("a/b/c/d/e/f");
+    let (inside, outside) = (fixture.path("a/b"), fixture.outside().join("b"));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                std::fs::rename(&inside, &outside).expect("it leaves");
+                std::fs::rename(&outside, &inside).expect("it comes back");
+            }
+        });
+        let _stopped = StopAtEnd(&done);
+        for _ in 0..200_000 {
+            if let Err(error) = fixture.tree.dir(&rel("a/b/c/d/e/f")) {
+                assert!(error.is_gone(), "{error:?}");
+            }
+        }
+    });
+}
+
+#[test]
 fn handles_are_shared_by_threads_and_a_walk_moves_between_them() {
     fn shared<T: Send + Sync>() {}
     fn moved<T: Send>() {}
