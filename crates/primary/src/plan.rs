@@ -82,6 +82,8 @@ pub(crate) enum Have {
     Nothing,
     /// As `Nothing`, and the file has not held still for so long that a torn version is better than none.
     NothingTorn,
+    /// Something, which the catalog may know nothing of.
+    Stray,
     /// Something that is gone here, and may go there: it has everything that was noticed until that was seen.
     Gone {
         /// Whether a person has approved that it goes.
@@ -284,8 +286,8 @@ impl<'a> Plan<'a> {
         }
         match stat.kind {
             Kind::Directory => {
-                if matches!(have, Have::Gone { .. }) {
-                    // There again: the replica may still have what was in the one that is gone.
+                if matches!(have, Have::Gone { .. } | Have::Stray) {
+                    // There again: the replica may still have what was in another one.
                     self.push(Class::Change, Step::new(path.clone(), Action::Compare));
                 }
                 self.directory(path, stat)?;
@@ -587,12 +589,6 @@ impl<'a> Plan<'a> {
         steps.append(&mut self.steps);
         let steps = steps.into_iter().map(|(_, step)| step).collect();
         Ok(Planned { steps, rescans: self.rescans, widen: self.widen, owed })
-    }
-}
-
-impl From<std::convert::Infallible> for Error {
-    fn from(never: std::convert::Infallible) -> Self {
-        match never {}
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is due again goes while a comparison is under way: the replica is played here, at the far end of a link in memory.
+//! What comes up while a comparison is under way: the replica is played here, at the far end of a link in memory.
 
 mod played;
 
@@ -8,6 +8,7 @@ use fulmar_primary::{Primary, Settings};
 use fulmar_wire::{FromPrimary, FromReplica, Operation, Page, Want, Welcome};
 use played::settings;
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -31,6 +32,13 @@ struct Ear {
     all: HashSet<RelPath>,
     /// The last batch, if it came just now.
     batch: Option<(u64, Vec<RelPath>)>,
+    /// The last question about what only the replica has.
+    asks: Option<Asks>,
+}
+
+enum Asks {
+    Listed,
+    Extras,
 }
 
 struct Replica {
@@ -60,6 +68,8 @@ impl Replica {
                 }
                 self.ear.paths.push(path);
             }
+            FromPrimary::Listed => self.ear.asks = Some(Asks::Listed),
+            FromPrimary::Extras { .. } => self.ear.asks = Some(Asks::Extras),
             FromPrimary::Commit { batch, .. } => self.ear.batch = Some((batch, std::mem::take(&mut self.ear.paths))),
             _ => {}
         }
@@ -118,6 +128,42 @@ async fn play(link: Link, done: UnboundedSender<()>) {
     // Who waits for it may have given up.
     let _ = done.send(());
     std::future::pending::<()>().await;
+}
+
+/// Has a directory that the source makes after the comparison has passed its place.
+async fn play_stray(link: Link, stray: PathBuf, done: UnboundedSender<()>) {
+    let mut replica = Replica { link, ear: Ear::default() };
+    let path = RelPath::parse(b"stray").expect("a path");
+    replica.wants("", false).await;
+    let mut paths = vec![path.clone()];
+    while !replica.ear.pages.contains_key(&path) {
+        replica.hear_and_answer().await;
+        match std::mem::take(&mut replica.ear.asks) {
+            Some(Asks::Listed) => replica.say(FromReplica::Compared { extras: paths.len() as u64 }).await,
+            Some(Asks::Extras) => {
+                std::fs::create_dir_all(&stray).expect("a directory");
+                replica.say(FromReplica::Extras { paths: std::mem::take(&mut paths) }).await;
+            }
+            None => {}
+        }
+    }
+    let _ = done.send(());
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stray_whose_place_the_source_takes_meanwhile_is_compared() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let source = directory.path().join("source");
+    std::fs::create_dir_all(directory.path().join("state")).expect("a directory");
+    std::fs::create_dir(&source).expect("a directory");
+    std::fs::write(source.join("file"), "content").expect("a file");
+    let (done, mut is_done) = unbounded_channel();
+    let serve = move |link| drop(tokio::spawn(play_stray(link, source.join("stray"), done.clone())));
+    let settings = Settings { clock: now_ms, ..settings(directory.path(), serve) };
+    let (_primary, _sessions) = Primary::start(settings, None).await.expect("it starts");
+    let heard = tokio::time::timeout(PATIENCE, is_done.recv()).await;
+    assert!(matches!(heard, Ok(Some(()))), "what the replica has in it stays there: {heard:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,8 +33,8 @@ pub struct Ack<'a> {
     pub add: &'a [Outstanding],
     /// Paths of outstanding work that is done, comparisons left aside. A path in both lists stays outstanding.
     pub done: &'a [RelPath],
-    /// Directories that are as they should be, which says nothing of what is in them: the same, but one whose content
-    /// could not be read is compared now.
+    /// Directories that something was done to, whatever came of it, which says nothing of what is in them: one that could not
+    /// be read, or was to go, is compared now.
     pub made: &'a [RelPath],
     /// Paths that were removed, with everything below them.
     pub removed: &'a [RelPath],
@@ -112,9 +112,8 @@ impl Queue {
         let head = self.head();
         let grown = ack.cursor.filter(|given| current.is_none_or(|current| *given > current));
         self.write_unsynced(|transaction| {
-            outstanding::read_again(transaction, replica, ack.made)?;
+            outstanding::made(transaction, replica, ack.made)?;
             outstanding::remove(transaction, replica, ack.done)?;
-            outstanding::remove(transaction, replica, ack.made)?;
             outstanding::removed(transaction, replica, ack.removed)?;
             if let Some(subtree) = ack.compared {
                 outstanding::compared(transaction, replica, subtree)?;

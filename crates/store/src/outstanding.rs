@@ -380,15 +380,12 @@ pub(crate) fn add(transaction: &Transaction<'_>, replica: ReplicaId, rows: &[Out
 }
 
 /// Directories whose content could not be read are compared: that their own metadata is right says nothing of it, and the
-/// catalog may have had it all along.
-pub(crate) fn read_again(
-    transaction: &Transaction<'_>,
-    replica: ReplicaId,
-    directories: &[RelPath],
-) -> rusqlite::Result<()> {
+/// catalog may have had it all along. So are those that were to go, with or without approval: what the replica has in them
+/// is not in the catalog, if they were renamed away or never known here.
+pub(crate) fn made(transaction: &Transaction<'_>, replica: ReplicaId, directories: &[RelPath]) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
-        "UPDATE outstanding SET work = 3, reason = NULL, errno = 0, retry = 0 \
-         WHERE replica = ?1 AND path = ?2 AND work = 1 AND reason = 8",
+        "UPDATE outstanding SET work = 3, reason = NULL, errno = 0, retry = 0, after = NULL \
+         WHERE replica = ?1 AND path = ?2 AND (work IN (5, 6) OR reason IN (8, 10))",
     )?;
     for path in directories {
         statement.execute(params![&replica.0.0[..], path.as_bytes()])?;

@@ -198,7 +198,7 @@ impl Visit<'_> {
         if let Some(comparing) = &mut self.comparing {
             comparing.stage = last.map_or(Stage::Over, |last| Stage::Removing { last });
         }
-        self.asked.extend(paths.into_iter().map(|path| (path, Have::Unknown)));
+        self.asked.extend(paths.into_iter().map(|path| (path, Have::Stray)));
         Ok(())
     }
 

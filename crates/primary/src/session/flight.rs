@@ -65,7 +65,7 @@ pub(super) struct Landed {
     pub(super) left: Vec<Outstanding>,
     /// Settled, by an operation or by a comparison that is to come.
     pub(super) done: Vec<RelPath>,
-    /// Directories that are as they should be, whatever is in them.
+    /// Directories that are there, whatever is in them, and whatever came of what was done to them.
     pub(super) made: Vec<RelPath>,
     /// Settled by an operation.
     pub(super) applied: Vec<RelPath>,
@@ -117,6 +117,9 @@ impl Flight {
         }
         for (index, step) in self.operated.into_iter().enumerate() {
             let outcome = failed.get(&index).copied().unwrap_or(Outcome::Done);
+            if step.directory {
+                made.insert(step.path.clone());
+            }
             let tried = attempts.get(&step.path).copied().unwrap_or(0);
             let (at, left) = match outcome {
                 Outcome::Done => {
@@ -124,10 +127,7 @@ impl Flight {
                     removed.extend(step.from.filter(|_| !step.subtree));
                     removed.extend(step.removes.then(|| step.path.clone()));
                     applied.push(step.path.clone());
-                    match step.directory {
-                        true => drop(made.insert(step.path)),
-                        false => done.push(step.path),
-                    }
+                    done.push(step.path);
                     continue;
                 }
                 Outcome::NeedContent if step.removes => (step.path, Left::new(GONE, 0)),
@@ -147,23 +147,22 @@ impl Flight {
                 self.left.insert(from, Left { after: Some(at.clone()), ..Left::new(GONE, 0) });
             }
             refused.push(at.clone());
-            // A comparison covers whatever else there is to do at the path. And that a directory which could not be made
-            // has no times to set is no reason to try again at once.
-            let covered = self.left.get(&at).is_some_and(|known| match known.work {
-                Work::Compare => true,
-                Work::Held { .. } => left.work == Work::Again,
-                _ => false,
-            });
-            if !covered {
-                self.left.insert(at, left);
-            }
+            let left = match self.left.get(&at).map(|known| known.work) {
+                // A comparison covers whatever else there is to do at the path.
+                Some(Work::Compare) => continue,
+                // That a directory which could not be made has no times to set is no reason to try again at once.
+                Some(Work::Held { .. }) if left.work == Work::Again => continue,
+                // What the replica has in a directory that took the place of one that was to move away.
+                Some(Work::Gone { .. }) if step.directory => Left::new(Work::Compare, 0),
+                _ => left,
+            };
+            self.left.insert(at, left);
         }
         // A file that never rests has arrived as it was, and begins anew. Everything else is as old as what it comes from.
         let since_ms = self.errand.since_ms.unwrap_or(now_ms);
         let anew = |path: &RelPath| planned_again.contains(path) && applied.contains(path) && !refused.contains(path);
         let since = |path: &RelPath| if anew(path) { now_ms } else { since_ms };
-        done.retain(|path| !made.contains(path) && (!self.left.contains_key(path) || anew(path)));
-        made.retain(|path| !self.left.contains_key(path) || anew(path));
+        done.retain(|path| !self.left.contains_key(path) || anew(path));
         let left = self.left.into_iter().map(|(path, left)| (since(&path), path, left));
         let left = left.map(|(since_ms, path, left)| left.at(path, since_ms)).collect();
         Some(Landed { left, done, made: made.into_iter().collect(), applied, removed })
@@ -245,6 +244,17 @@ mod tests {
         let landed = land(vec![operation("b"), operation("b")], &[(0, held), (1, Outcome::NeedContent)]);
         let work: Vec<_> = landed.left.iter().map(|row| row.work).collect();
         assert_eq!(work, [Work::Held { reason: HeldReason::Permission, errno: 13 }]);
+    }
+
+    #[test]
+    fn a_directory_that_takes_the_place_of_one_that_could_not_be_renamed_is_compared_if_it_fails_too() {
+        let rename = Step { from: Some(path("old")), subtree: true, directory: true, ..operation("new") };
+        let other = Step { directory: true, ..operation("old") };
+        let held = Outcome::Held { reason: HeldReason::Permission, errno: 13 };
+        let landed = land(vec![rename, other], &[(0, Outcome::NeedContent), (1, held)]);
+        let rows: Vec<_> = landed.left.iter().map(|row| (row.path.clone(), row.work)).collect();
+        assert_eq!(rows, [(path("new"), Work::Again), (path("old"), Work::Compare)]);
+        assert_eq!(landed.made, [path("new"), path("old")]);
     }
 
     #[test]

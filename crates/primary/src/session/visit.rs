@@ -410,9 +410,15 @@ impl<'a> Visit<'a> {
         }
         self.due |= !landed.left.is_empty() || self.fence.is_some();
         if let Some(comparing) = &mut self.comparing {
-            // Found missing again after it was passed: once more from the start.
-            let at = &comparing.subtree;
-            comparing.again |= landed.left.iter().any(|left| left.work == Work::Compare && left.path == *at);
+            for row in landed.left.iter().filter(|row| row.path == comparing.subtree) {
+                match row.work {
+                    // Found missing again after it was passed: once more from the start.
+                    Work::Compare => comparing.again = true,
+                    // Its row is the comparison's until that is over.
+                    Work::Held { .. } => comparing.left = Some(Left::new(row.work, row.retry_ms)),
+                    _ => {}
+                }
+            }
         }
         let settled = match self.outstanding.total() {
             0 => Settled::default(),

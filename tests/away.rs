@@ -1,0 +1,111 @@
+//! What happens to directories while a replica is away, or has something else in their places.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use fulmar_testkit::{Cluster, Life, Options, Rsh, fresh_seed, need, oracle};
+
+fn cluster() -> Cluster {
+    Cluster::new(env!("CARGO_BIN_EXE_fulmar"))
+}
+
+fn far(path: &Path) -> OsString {
+    let mut far = OsString::from("host:");
+    far.push(path);
+    far
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// The second replica goes away, and that is noticed.
+fn cut(cluster: &Cluster, rsh: &Rsh) {
+    rsh.refuse();
+    rsh.kill_far_ends();
+    cluster.until_status(1, "the replica is away", |status| status["state"] == "away");
+}
+
+#[test]
+fn another_directory_in_the_place_of_one_that_was_renamed_while_a_replica_was_away_has_nothing_of_it() {
+    if !need("rsync") {
+        return;
+    }
+    for restart in [false, true] {
+        let cluster = cluster();
+        let (source, rsh) = (cluster.source().to_path_buf(), cluster.rsh("rsh"));
+        write(&source.join("Folder/cur/message"), "old");
+        write(&source.join("kept"), "kept");
+        let (near, away) = (cluster.replica(0), far(&cluster.replica(1)));
+        let start = || cluster.follow_to(&[near.as_os_str(), &away], &["--rsh", rsh.command().to_str().unwrap()]);
+        let mut follow = start();
+        cluster.settle();
+
+        cut(&cluster, &rsh);
+        fs::rename(source.join("Folder"), source.join("Renamed")).unwrap();
+        cluster.until_status(0, "the other one has followed", |status| status["backlog"] == 0);
+        write(&source.join("Folder/cur/other"), "new");
+        cluster.until_status(0, "the other one has followed again", |status| status["backlog"] == 0);
+        if restart {
+            follow.stop();
+            rsh.allow();
+            follow = start();
+        }
+        rsh.allow();
+        cluster.settle();
+        for replica in 0..2 {
+            oracle::assert_equal(&source, &cluster.replica(replica));
+        }
+        follow.stop();
+    }
+}
+
+#[test]
+fn strays_in_a_directory_that_waits_for_approval_go_when_the_source_makes_it() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    let (source, replica) = (cluster.source().to_path_buf(), cluster.replica(0));
+    write(&source.join("kept"), "kept");
+    cluster.sync(&[]).expect(0);
+    (0..1100).for_each(|number| write(&replica.join(format!("stray/{number}")), "nobody's"));
+    (0..1100).for_each(|number| write(&replica.join(format!("stray{number}")), "nobody's"));
+    cluster.sync(&[]).expect(1);
+    let follow = cluster.follow(&[]);
+    write(&source.join("stray/mine"), "mine");
+    cluster.until_status(0, "it has arrived", |status| status["backlog"] == 0 && replica.join("stray/mine").exists());
+    cluster.run(["approve".as_ref(), source.as_os_str()]).expect(0);
+    cluster.settle();
+    oracle::assert_equal(&source, &replica);
+    follow.stop();
+}
+
+#[test]
+fn a_replica_that_is_away_again_and_again_equals_the_source_in_the_end() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    let rsh = cluster.rsh("rsh");
+    let (near, away) = (cluster.replica(0), far(&cluster.replica(1)));
+    let mut life = Life::with(cluster.source(), fresh_seed(), Options { large_files: false, ..Options::default() });
+    life.run(150);
+    let command = rsh.command();
+    let options = ["--approve-removals", "--rsh", command.to_str().unwrap()];
+    let follow = cluster.follow_to(&[near.as_os_str(), &away], &options);
+    for _ in 0..4 {
+        cluster.assert_follows(&life, 2);
+        cut(&cluster, &rsh);
+        for _ in 0..4 {
+            life.run(20);
+            cluster.until_status(0, "the other one has it all", |status| status["backlog"] == 0);
+        }
+        rsh.allow();
+        life.run(20);
+    }
+    cluster.assert_follows(&life, 2);
+    follow.stop();
+}
