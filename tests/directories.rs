@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 
-use fulmar_testkit::{Cluster, fixture, need, oracle};
+use fulmar_testkit::fixture::Node::File;
+use fulmar_testkit::{Cluster, fixture, need, need_root, oracle};
 
 fn cluster() -> Cluster {
     Cluster::new(env!("CARGO_BIN_EXE_fulmar"))
@@ -29,4 +32,53 @@ fn what_a_directory_hands_down_to_new_files_is_not_on_those_that_had_it_not() {
     std::os::unix::fs::chown(&above, None, Some(4321)).unwrap();
     cluster.sync(&[]).expect(0);
     oracle::assert_equal(cluster.source(), &cluster.replica(0));
+}
+
+/// Sets or takes away the flag that keeps even root from changing, renaming or removing a file or directory.
+fn chattr(change: &str, path: &Path) {
+    assert!(Command::new("chattr").arg(change).arg(path).status().unwrap().success(), "chattr {change} {path:?}");
+}
+
+#[test]
+fn a_directory_that_a_replica_cannot_rename_is_copied_before_its_old_name_goes() {
+    if !need("rsync") || !need("chattr") || !need_root("immutable files") {
+        return;
+    }
+    let cluster = cluster();
+    let (source, replica) = (cluster.source().to_path_buf(), cluster.replica(0));
+    fixture::build(&source, &[("from/dir/sub/mail", File("1")), ("from/dir/other", File("2")), ("to/mail", File("3"))]);
+    let follow = cluster.follow(&[]);
+    cluster.settle();
+    let stuck = replica.join("from/dir");
+    chattr("+i", &stuck);
+    fs::rename(source.join("from/dir"), source.join("to/dir")).unwrap();
+    cluster.until_status(0, "what cannot go is held", |status| status["held_paths"][0]["path"] == "from/dir");
+    let content = |path: &str| fs::read_to_string(replica.join(path)).unwrap_or_default();
+    assert_eq!(["to/dir/sub/mail", "to/dir/other"].map(content), ["1", "2"]);
+    chattr("-i", &stuck);
+    cluster.until_status(0, "nothing is held", |status| status["held"] == 0);
+    cluster.settle();
+    oracle::assert_equal(&source, &replica);
+    follow.stop();
+}
+
+#[test]
+fn strays_of_a_directory_that_could_not_go_are_gone_when_the_source_makes_it() {
+    if !need("rsync") || !need("chattr") || !need_root("immutable files") {
+        return;
+    }
+    let cluster = cluster();
+    let (source, replica) = (cluster.source().to_path_buf(), cluster.replica(0));
+    fixture::build(&source, &[("mail", File("1"))]);
+    cluster.sync(&[]).expect(0);
+    fixture::build(&replica, &[("stray/file", File("nobody's"))]);
+    chattr("+i", &replica.join("stray"));
+    cluster.sync(&[]).expect(1).expect_error("held: stray");
+    fixture::build(&source, &[("stray/mine", File("2"))]);
+    chattr("-i", &replica.join("stray"));
+    let follow = cluster.follow(&[]);
+    cluster.until_status(0, "nothing is held", |status| status["held"] == 0);
+    cluster.settle();
+    oracle::assert_equal(&source, &replica);
+    follow.stop();
 }

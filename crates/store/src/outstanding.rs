@@ -47,7 +47,7 @@ pub struct Outstanding {
     pub attempts: u32,
     /// When to try again, in milliseconds since 1970; `i64::MAX`: when something else says so.
     pub retry_ms: i64,
-    /// What is gone and should be under another name waits until the work at this path is done.
+    /// What is gone and should be under another name waits until the work at this path and below it is done.
     pub after: Option<RelPath>,
 }
 
@@ -178,9 +178,13 @@ impl Queue {
                 .collect::<rusqlite::Result<_>>()?;
             let waiting = connection
                 .prepare_cached(
+                    // '0' follows '/'.
                     "SELECT gone.path, other.path, other.work FROM outstanding AS gone JOIN outstanding AS other \
-                     ON other.replica = gone.replica AND other.path = gone.after \
-                     WHERE gone.replica = ?1 AND gone.work IN (5, 6) LIMIT ?2",
+                     ON other.replica = gone.replica AND (other.path = gone.after OR (\
+                     other.path > CAST(gone.after || '/' AS BLOB) AND other.path < CAST(gone.after || '0' AS BLOB) \
+                     AND other.work NOT IN (5, 6))) \
+                     WHERE gone.replica = ?1 AND gone.work IN (5, 6) AND gone.after IS NOT NULL \
+                     GROUP BY gone.path, other.work IN (5, 6) LIMIT ?2",
                 )?
                 .query_map(params![&replica.0.0[..], limit(rows)], |row| {
                     let gone = matches!(row.get(2)?, GONE | APPROVED);
@@ -191,9 +195,9 @@ impl Queue {
         })
     }
 
-    /// Whether there is outstanding work below a directory, or a comparison that covers it.
+    /// Whether there is outstanding work at or below a directory, or a comparison that covers it.
     pub fn any_outstanding_in(&self, replica: ReplicaId, directory: &RelPath) -> Result<bool> {
-        self.any_covering(replica, directory, Reach::Below)
+        Ok(self.left_at(replica, directory)?.is_some() || self.any_covering(replica, directory, Reach::Below)?)
     }
 
     fn any_covering(&self, replica: ReplicaId, directory: &RelPath, reach: Reach) -> Result<bool> {
@@ -327,7 +331,7 @@ pub struct Unfinished {
 pub struct Waiting {
     /// What.
     pub path: RelPath,
-    /// For the work at this path.
+    /// For the work at this path: the one that was named, or one below it.
     pub after: RelPath,
     /// Whether that is gone, too.
     pub gone: bool,
@@ -379,13 +383,13 @@ pub(crate) fn add(transaction: &Transaction<'_>, replica: ReplicaId, rows: &[Out
     Ok(())
 }
 
-/// Directories whose content could not be read are compared: that their own metadata is right says nothing of it, and the
-/// catalog may have had it all along. So are those that were to go, with or without approval: what the replica has in them
-/// is not in the catalog, if they were renamed away or never known here.
+/// Directories at which anything was left to be done are compared. One could not be read, or not be made, and what is in it was
+/// refused for that. Another was to go: what the replica has in it is not in the catalog, if it was renamed away or never known
+/// here.
 pub(crate) fn made(transaction: &Transaction<'_>, replica: ReplicaId, directories: &[RelPath]) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
         "UPDATE outstanding SET work = 3, reason = NULL, errno = 0, retry = 0, after = NULL \
-         WHERE replica = ?1 AND path = ?2 AND (work IN (5, 6) OR reason IN (8, 10))",
+         WHERE replica = ?1 AND path = ?2",
     )?;
     for path in directories {
         statement.execute(params![&replica.0.0[..], path.as_bytes()])?;

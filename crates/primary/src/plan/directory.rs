@@ -27,7 +27,7 @@ impl Plan<'_> {
             && !path.is_root()
             && let Some(from) = self.directory_before(&path, &stat)?
         {
-            return self.directory_renamed(from, path, stat, record.is_some());
+            return self.directory_renamed(from, path, stat, record.map(|record| record.stat.kind));
         }
         if self.everyone() {
             // It may have been made under another name, with changes queued under that name; or it has taken the place
@@ -117,14 +117,16 @@ impl Plan<'_> {
         Ok(None)
     }
 
-    fn directory_renamed(&mut self, from: RelPath, to: RelPath, stat: Stat, replaces: bool) -> Result<()> {
-        if replaces {
-            if self.catalog.count_below(&to, 2)? > 1 {
-                // What was in it is gone, or has another name that a replica may not have yet: one by one.
+    fn directory_renamed(&mut self, from: RelPath, to: RelPath, stat: Stat, before: Option<Kind>) -> Result<()> {
+        match before {
+            Some(Kind::Directory) => {
+                // What was in it is gone, or has another name that a replica may not have yet; and a replica may have more in
+                // it than the catalog: one by one.
                 self.rescans.push(to.clone());
                 return self.put_directory(to, stat);
             }
-            self.operate(Class::Change, to.clone(), Operation::Remove { path: to.clone() });
+            Some(_) => self.operate(Class::Change, to.clone(), Operation::Remove { path: to.clone() }),
+            None => {}
         }
         self.widen.push(to.clone());
         self.touch_elsewhere(&from, &to);

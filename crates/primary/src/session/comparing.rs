@@ -1,7 +1,7 @@
 //! A comparison under way: of a whole tree what both sides have in sum (`survey`), pages that wait for an answer, then the
 //! paths only the replica has.
 
-use super::flight::Left;
+use super::flight::{Landed, Left};
 use super::survey::Survey;
 use super::visit::{ASKED_MAX, Visit};
 use crate::listing::{Listed, Lister};
@@ -40,6 +40,24 @@ impl Comparing {
     /// Whether pages are on their way, or answers to them.
     pub(super) fn is_listing(&self) -> bool {
         self.stage == Stage::Listing || !self.unanswered.is_empty()
+    }
+
+    /// A batch was answered. The row of the subtree itself is the comparison's until that is over.
+    pub(super) fn landed(&mut self, landed: &Landed) {
+        let unread = self.left.as_ref().is_some_and(|left| is_unreadable(left.work));
+        if !unread && landed.applied.contains(&self.subtree) {
+            self.left = None;
+        }
+        for row in landed.left.iter().filter(|row| row.path == self.subtree) {
+            match row.work {
+                Work::Held { .. } if !unread => self.left = Some(Left::new(row.work, row.retry_ms)),
+                // Found missing again after it was passed: once more from the start, unless it cannot be made.
+                Work::Compare => self.again |= self.left.is_none(),
+                // Gone, and perhaps there again by the end.
+                Work::Gone { .. } => self.again = true,
+                _ => {}
+            }
+        }
     }
 }
 
@@ -246,8 +264,13 @@ impl Visit<'_> {
                     // What has taken the directory's place meanwhile, if anything, was left over behind the comparison's
                     // row.
                     let other = (!self.is_directory(&over.subtree)).then(|| Left::new(Work::Again, 0));
-                    let left = over.left.or(other).map(|left| left.at(over.subtree.clone(), over.since_ms));
-                    let whole = over.subtree.is_root() && left.is_none();
+                    let left = over.left.or(other);
+                    // One that is held itself was compared all the same.
+                    let listed = left
+                        .as_ref()
+                        .is_none_or(|left| matches!(left.work, Work::Held { .. }) && !is_unreadable(left.work));
+                    let whole = over.subtree.is_root() && listed;
+                    let left = left.map(|left| left.at(over.subtree.clone(), over.since_ms));
                     self.compared_whole(over.subtree, left).await?;
                     if whole {
                         self.note_position().await?;
@@ -265,6 +288,10 @@ impl Visit<'_> {
         self.sender.send(Lane::Urgent, message.encode()?).await?;
         Ok(true)
     }
+}
+
+fn is_unreadable(work: Work) -> bool {
+    matches!(work, Work::Held { reason: HeldReason::Unreadable, .. })
 }
 
 /// A directory that cannot be read is held, and tried again after a minute.

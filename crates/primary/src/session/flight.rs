@@ -65,7 +65,7 @@ pub(super) struct Landed {
     pub(super) left: Vec<Outstanding>,
     /// Settled, by an operation or by a comparison that is to come.
     pub(super) done: Vec<RelPath>,
-    /// Directories that are there, whatever is in them, and whatever came of what was done to them.
+    /// Directories that are as they should be, whatever is in them.
     pub(super) made: Vec<RelPath>,
     /// Settled by an operation.
     pub(super) applied: Vec<RelPath>,
@@ -89,6 +89,9 @@ impl Flight {
                 Action::Gone => Left::new(GONE, 0),
                 Action::Hold { reason, errno } => Left::new(Work::Held { reason, errno }, retry_ms(reason, 0, now_ms)),
             };
+            if let Some(from) = step.from {
+                flight.left.insert(from, Left { after: Some(step.path.clone()), ..Left::new(GONE, 0) });
+            }
             flight.left.insert(step.path, left);
         }
         flight
@@ -117,9 +120,6 @@ impl Flight {
         }
         for (index, step) in self.operated.into_iter().enumerate() {
             let outcome = failed.get(&index).copied().unwrap_or(Outcome::Done);
-            if step.directory {
-                made.insert(step.path.clone());
-            }
             let tried = attempts.get(&step.path).copied().unwrap_or(0);
             let (at, left) = match outcome {
                 Outcome::Done => {
@@ -127,10 +127,15 @@ impl Flight {
                     removed.extend(step.from.filter(|_| !step.subtree));
                     removed.extend(step.removes.then(|| step.path.clone()));
                     applied.push(step.path.clone());
-                    done.push(step.path);
+                    match step.directory {
+                        true => drop(made.insert(step.path)),
+                        false => done.push(step.path),
+                    }
                     continue;
                 }
                 Outcome::NeedContent if step.removes => (step.path, Left::new(GONE, 0)),
+                // What should be in it is not there either.
+                Outcome::NeedContent if step.directory => (step.path, Left::new(Work::Compare, 0)),
                 Outcome::NeedContent => (step.path, Left::new(Work::Again, now_ms + pause_ms(tried, patience))),
                 Outcome::NeedCompare { depth } => {
                     // The rename's new name included: what is below it is compared.
@@ -147,22 +152,23 @@ impl Flight {
                 self.left.insert(from, Left { after: Some(at.clone()), ..Left::new(GONE, 0) });
             }
             refused.push(at.clone());
-            let left = match self.left.get(&at).map(|known| known.work) {
-                // A comparison covers whatever else there is to do at the path.
-                Some(Work::Compare) => continue,
-                // That a directory which could not be made has no times to set is no reason to try again at once.
-                Some(Work::Held { .. }) if left.work == Work::Again => continue,
-                // What the replica has in a directory that took the place of one that was to move away.
-                Some(Work::Gone { .. }) if step.directory => Left::new(Work::Compare, 0),
-                _ => left,
-            };
-            self.left.insert(at, left);
+            // A comparison covers whatever else there is to do at the path. And what is held there, as a directory that could not be
+            // made, is compared when it is not held any more: trying again at once would fail again.
+            let covered = self.left.get(&at).is_some_and(|known| match known.work {
+                Work::Compare => true,
+                Work::Held { .. } => matches!(left.work, Work::Again | Work::Compare),
+                _ => false,
+            });
+            if !covered {
+                self.left.insert(at, left);
+            }
         }
         // A file that never rests has arrived as it was, and begins anew. Everything else is as old as what it comes from.
         let since_ms = self.errand.since_ms.unwrap_or(now_ms);
         let anew = |path: &RelPath| planned_again.contains(path) && applied.contains(path) && !refused.contains(path);
         let since = |path: &RelPath| if anew(path) { now_ms } else { since_ms };
-        done.retain(|path| !self.left.contains_key(path) || anew(path));
+        done.retain(|path| !made.contains(path) && (!self.left.contains_key(path) || anew(path)));
+        made.retain(|path| !self.left.contains_key(path) || anew(path));
         let left = self.left.into_iter().map(|(path, left)| (since(&path), path, left));
         let left = left.map(|(since_ms, path, left)| left.at(path, since_ms)).collect();
         Some(Landed { left, done, made: made.into_iter().collect(), applied, removed })
@@ -247,14 +253,25 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_takes_the_place_of_one_that_could_not_be_renamed_is_compared_if_it_fails_too() {
-        let rename = Step { from: Some(path("old")), subtree: true, directory: true, ..operation("new") };
-        let other = Step { directory: true, ..operation("old") };
+    fn a_directory_that_is_held_is_not_compared_for_what_cannot_be_in_it_yet() {
         let held = Outcome::Held { reason: HeldReason::Permission, errno: 13 };
-        let landed = land(vec![rename, other], &[(0, Outcome::NeedContent), (1, held)]);
-        let rows: Vec<_> = landed.left.iter().map(|row| (row.path.clone(), row.work)).collect();
-        assert_eq!(rows, [(path("new"), Work::Again), (path("old"), Work::Compare)]);
-        assert_eq!(landed.made, [path("new"), path("old")]);
+        let landed = land(vec![operation("b"), operation("b/c")], &[(0, held), (1, Outcome::NeedCompare { depth: 1 })]);
+        let work: Vec<_> = landed.left.iter().map(|row| row.work).collect();
+        assert_eq!(work, [Work::Held { reason: HeldReason::Permission, errno: 13 }]);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_compared_for_nothing_is_in_it() {
+        let landed = land(vec![Step { directory: true, ..operation("b") }], &[(0, Outcome::NeedContent)]);
+        assert_eq!(landed.left.iter().map(|row| row.work).collect::<Vec<_>>(), [Work::Compare]);
+    }
+
+    #[test]
+    fn the_old_name_of_a_rename_that_cannot_be_sent_waits_for_the_new_one() {
+        let action = Action::Hold { reason: HeldReason::TooLarge, errno: 7 };
+        let landed = land(vec![Step { from: Some(path("old")), ..Step::new(path("new"), action) }], &[]);
+        let rows: Vec<_> = landed.left.iter().map(|row| (row.path.clone(), row.after.clone())).collect();
+        assert_eq!(rows, [(path("new"), None), (path("old"), Some(path("new")))]);
     }
 
     #[test]

@@ -355,7 +355,7 @@ impl<'a> Visit<'a> {
         let moves: Vec<_> = renamed.filter_map(|step| Some((step.from.clone()?, step.path.clone()))).collect();
         for (from, to) in moves {
             let (replica, at) = (self.replica, from.clone());
-            let below = |path: &RelPath| path.starts_with(&from) && *path != from;
+            let below = |path: &RelPath| path.starts_with(&from);
             let leftovers = self.busy.keys().any(below)
                 || flight.left.keys().any(below)
                 || self.session.queue.ask(move |queue| queue.any_outstanding_in(replica, &at)).await??;
@@ -410,15 +410,7 @@ impl<'a> Visit<'a> {
         }
         self.due |= !landed.left.is_empty() || self.fence.is_some();
         if let Some(comparing) = &mut self.comparing {
-            for row in landed.left.iter().filter(|row| row.path == comparing.subtree) {
-                match row.work {
-                    // Found missing again after it was passed: once more from the start.
-                    Work::Compare => comparing.again = true,
-                    // Its row is the comparison's until that is over.
-                    Work::Held { .. } => comparing.left = Some(Left::new(row.work, row.retry_ms)),
-                    _ => {}
-                }
-            }
+            comparing.landed(&landed);
         }
         let settled = match self.outstanding.total() {
             0 => Settled::default(),

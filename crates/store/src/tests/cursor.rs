@@ -200,25 +200,25 @@ fn done_removes_and_add_wins_over_done() {
 }
 
 #[test]
-fn a_directory_that_could_not_be_read_is_compared_before_it_is_done() {
+fn a_directory_at_which_anything_was_left_is_compared_before_it_is_done() {
     let mut queue = two_followers();
-    let rows = [held("read", HeldReason::Permission, 1), held("unread", HeldReason::Unreadable, 60)];
-    add(&mut queue, 1, &rows);
-    let paths = [path("read"), path("unread")];
-    let ack = Ack { made: &paths, done: &paths, ..Ack::default() };
-    queue.acknowledge(replica_id(1), ack).expect("acknowledge");
-    let compare = Outstanding { work: Work::Compare, retry_ms: 0, ..rows[1].clone() };
-    assert_eq!(queue.outstanding(replica_id(1), None, 9).expect("outstanding"), [compare]);
-}
-
-#[test]
-fn a_directory_that_was_to_go_and_is_there_again_is_compared_before_it_is_done() {
-    let mut queue = two_followers();
-    let gone = |text, approved| {
-        let work = Work::Gone { approved };
-        Outstanding { path: path(text), work, since_ms: 3, attempts: 0, retry_ms: 0, after: Some(path("new")) }
+    let row = |text, work| Outstanding {
+        path: path(text),
+        work,
+        since_ms: 3,
+        attempts: 0,
+        retry_ms: 0,
+        after: Some(path("new")),
     };
-    let rows = [gone("gone", false), gone("let go", true), held("to be let go", HeldReason::Approval, 60)];
+    let (gone, let_go) = (Work::Gone { approved: false }, Work::Gone { approved: true });
+    let rows = [
+        row("again", Work::Again),
+        row("gone", gone),
+        held("held", HeldReason::Permission, 1),
+        row("let go", let_go),
+        held("to be let go", HeldReason::Approval, 60),
+        held("unread", HeldReason::Unreadable, 60),
+    ];
     add(&mut queue, 1, &rows);
     let paths = rows.each_ref().map(|row| row.path.clone());
     let ack = Ack { made: &paths, done: &paths, ..Ack::default() };
