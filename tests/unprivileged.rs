@@ -73,7 +73,9 @@ fn a_source_that_cannot_be_read_any_more_is_no_success_of_wait() {
 #[test]
 fn what_cannot_be_put_into_a_directory_is_held_directories_too() {
     let Some(cluster) = cluster() else { return };
-    fixture::build(&cluster.source().join("closed/sub"), &[("c", File("3"))]);
+    // Large enough to go beside the batches.
+    let large = "4".repeat(300_000);
+    fixture::build(&cluster.source().join("closed/sub"), &[("c", File("3")), ("large", File(&large))]);
     set_mode(&cluster.source().join("closed"), 0o555);
     let finished = cluster.sync(&[]);
     finished.expect(1).expect_error("held: closed/b: permission denied on the replica");

@@ -33,8 +33,8 @@ pub struct Ack<'a> {
     pub add: &'a [Outstanding],
     /// Paths of outstanding work that is done, comparisons left aside. A path in both lists stays outstanding.
     pub done: &'a [RelPath],
-    /// Directories that are as they should be, which says nothing of what is in them: where something was left to be done,
-    /// they are compared now.
+    /// Directories that are as they should be, which says nothing of what is in them: where anything but [`Work::Again`] was
+    /// left, they are compared now. Those in `done` too are done.
     pub made: &'a [RelPath],
     /// Paths that were removed, with everything below them.
     pub removed: &'a [RelPath],

@@ -178,13 +178,16 @@ impl Queue {
                 .collect::<rusqlite::Result<_>>()?;
             let waiting = connection
                 .prepare_cached(
-                    // '0' follows '/'.
-                    "SELECT gone.path, other.path, other.work FROM outstanding AS gone JOIN outstanding AS other \
-                     ON other.replica = gone.replica AND (other.path = gone.after OR (\
-                     other.path > CAST(gone.after || '/' AS BLOB) AND other.path < CAST(gone.after || '0' AS BLOB) \
-                     AND other.work NOT IN (5, 6))) \
-                     WHERE gone.replica = ?1 AND gone.work IN (5, 6) AND gone.after IS NOT NULL \
-                     GROUP BY gone.path, other.work IN (5, 6) LIMIT ?2",
+                    // Below a new name only what is as old: a file that never rests is left over anew all the time. '0' follows '/'.
+                    "SELECT gone.path, other.path, other.work FROM outstanding AS gone CROSS JOIN outstanding AS other \
+                     ON other.replica = gone.replica AND other.path = gone.after \
+                     WHERE gone.replica = ?1 AND gone.work IN (5, 6) \
+                     UNION ALL \
+                     SELECT gone.path, other.path, other.work FROM outstanding AS gone CROSS JOIN outstanding AS other \
+                     ON other.replica = gone.replica \
+                     AND other.path > CAST(gone.after || '/' AS BLOB) AND other.path < CAST(gone.after || '0' AS BLOB) \
+                     WHERE gone.replica = ?1 AND gone.work IN (5, 6) \
+                     AND other.work NOT IN (5, 6) AND other.since <= gone.since GROUP BY gone.path LIMIT ?2",
                 )?
                 .query_map(params![&replica.0.0[..], limit(rows)], |row| {
                     let gone = matches!(row.get(2)?, GONE | APPROVED);
@@ -383,13 +386,13 @@ pub(crate) fn add(transaction: &Transaction<'_>, replica: ReplicaId, rows: &[Out
     Ok(())
 }
 
-/// Directories at which anything was left to be done are compared. One could not be read, or not be made, and what is in it was
+/// Directories at which something was left to be done are compared. One could not be read, or not be made, and what is in it was
 /// refused for that. Another was to go: what the replica has in it is not in the catalog, if it was renamed away or never known
-/// here.
+/// here. Only what was to be planned again is done.
 pub(crate) fn made(transaction: &Transaction<'_>, replica: ReplicaId, directories: &[RelPath]) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
         "UPDATE outstanding SET work = 3, reason = NULL, errno = 0, retry = 0, after = NULL \
-         WHERE replica = ?1 AND path = ?2",
+         WHERE replica = ?1 AND path = ?2 AND work != 4",
     )?;
     for path in directories {
         statement.execute(params![&replica.0.0[..], path.as_bytes()])?;

@@ -1,7 +1,7 @@
 //! A comparison under way: of a whole tree what both sides have in sum (`survey`), pages that wait for an answer, then the
 //! paths only the replica has.
 
-use super::flight::{Landed, Left};
+use super::flight::{GONE, Landed, Left};
 use super::survey::Survey;
 use super::visit::{ASKED_MAX, Visit};
 use crate::listing::{Listed, Lister};
@@ -262,8 +262,8 @@ impl Visit<'_> {
             Stage::Over => {
                 if let Some(over) = self.comparing.take().filter(|over| !over.again) {
                     // What has taken the directory's place meanwhile, if anything, was left over behind the comparison's
-                    // row.
-                    let other = (!self.is_directory(&over.subtree)).then(|| Left::new(Work::Again, 0));
+                    // row. A directory that comes back must be compared.
+                    let other = (!self.is_directory(&over.subtree)).then(|| Left::new(GONE, 0));
                     let left = over.left.or(other);
                     // One that is held itself was compared all the same.
                     let listed = left

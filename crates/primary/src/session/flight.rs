@@ -71,6 +71,8 @@ pub(super) struct Landed {
     pub(super) applied: Vec<RelPath>,
     /// Removed, or renamed away.
     pub(super) removed: Vec<RelPath>,
+    /// Directories that are to be compared because the replica lacks them.
+    pub(super) lacking: Vec<RelPath>,
 }
 
 impl Flight {
@@ -113,6 +115,7 @@ impl Flight {
         let planned_again: Vec<_> = self.again().cloned().collect();
         let mut done = std::mem::take(&mut self.errand.asked);
         let (mut applied, mut removed, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let mut lacking = Vec::new();
         let mut made = BTreeSet::new();
         let mut failed = BTreeMap::new();
         for (index, outcome) in outcomes {
@@ -160,6 +163,7 @@ impl Flight {
                 _ => false,
             });
             if !covered {
+                lacking.extend((left.work == Work::Compare).then(|| at.clone()));
                 self.left.insert(at, left);
             }
         }
@@ -171,11 +175,11 @@ impl Flight {
         made.retain(|path| !self.left.contains_key(path) || anew(path));
         let left = self.left.into_iter().map(|(path, left)| (since(&path), path, left));
         let left = left.map(|(since_ms, path, left)| left.at(path, since_ms)).collect();
-        Some(Landed { left, done, made: made.into_iter().collect(), applied, removed })
+        Some(Landed { left, done, made: made.into_iter().collect(), applied, removed, lacking })
     }
 }
 
-const GONE: Work = Work::Gone { approved: false };
+pub(super) const GONE: Work = Work::Gone { approved: false };
 
 /// Whether retries should wait for something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,6 +268,7 @@ mod tests {
     fn a_directory_that_is_not_there_is_compared_for_nothing_is_in_it() {
         let landed = land(vec![Step { directory: true, ..operation("b") }], &[(0, Outcome::NeedContent)]);
         assert_eq!(landed.left.iter().map(|row| row.work).collect::<Vec<_>>(), [Work::Compare]);
+        assert_eq!(landed.lacking, [path("b")]);
     }
 
     #[test]

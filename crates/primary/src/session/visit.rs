@@ -20,11 +20,11 @@ use crate::status::ReplicaState;
 use crate::step::{Action, Step};
 use crate::{Error, Result, Would};
 use fulmar_link::{Lane, Link, Sender};
-use fulmar_model::{DeletePolicy, RelPath, ReplicaId, Seq};
-use fulmar_store::{OutstandingCount, Work};
+use fulmar_model::{DeletePolicy, HeldReason, RelPath, ReplicaId, Seq};
+use fulmar_store::{Outstanding, OutstandingCount, Queue, Work};
 use fulmar_tree::{Lender, Tree};
 use fulmar_wire::{Frame, FromPrimary, FromReplica};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -402,6 +402,8 @@ impl<'a> Visit<'a> {
         let landed = flight.land(outcomes, &self.attempts, patience, (self.session.clock)());
         let mut landed = landed.ok_or(Error::Protocol("an outcome of an operation that was not sent"))?;
         self.moves.follow(batch, &mut landed.left);
+        let held = self.held_among(std::mem::take(&mut landed.lacking)).await?;
+        landed.left.retain(|row| row.work != Work::Compare || !held.contains(&row.path));
         for path in paths {
             self.busy.remove(&path);
         }
@@ -423,6 +425,27 @@ impl<'a> Visit<'a> {
         });
         self.session.progress.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Those of these directories that are held on the replica. That it lacks them is known, then: they are compared when they
+    /// are not held any more, not for each change in them.
+    async fn held_among(&self, directories: Vec<RelPath>) -> Result<HashSet<RelPath>> {
+        if directories.is_empty() || self.outstanding.held == 0 {
+            return Ok(HashSet::new());
+        }
+        let replica = self.replica;
+        let is_held = |row: &Outstanding| match row.work {
+            Work::Held { reason, .. } => !matches!(reason, HeldReason::Unreadable | HeldReason::Approval),
+            _ => false,
+        };
+        let look = move |queue: &mut Queue| {
+            let mut held = HashSet::new();
+            for path in directories {
+                held.extend(queue.left_at(replica, &path)?.filter(is_held).map(|row| row.path));
+            }
+            Ok::<_, Error>(held)
+        };
+        self.session.queue.ask(look).await?
     }
 
     /// Whether nothing is left but what is held.

@@ -200,7 +200,7 @@ fn done_removes_and_add_wins_over_done() {
 }
 
 #[test]
-fn a_directory_at_which_anything_was_left_is_compared_before_it_is_done() {
+fn a_directory_at_which_something_was_left_is_compared_before_it_is_done() {
     let mut queue = two_followers();
     let row = |text, work| Outstanding {
         path: path(text),
@@ -212,7 +212,6 @@ fn a_directory_at_which_anything_was_left_is_compared_before_it_is_done() {
     };
     let (gone, let_go) = (Work::Gone { approved: false }, Work::Gone { approved: true });
     let rows = [
-        row("again", Work::Again),
         row("gone", gone),
         held("held", HeldReason::Permission, 1),
         row("let go", let_go),
@@ -220,7 +219,8 @@ fn a_directory_at_which_anything_was_left_is_compared_before_it_is_done() {
         held("unread", HeldReason::Unreadable, 60),
     ];
     add(&mut queue, 1, &rows);
-    let paths = rows.each_ref().map(|row| row.path.clone());
+    add(&mut queue, 1, &[row("again", Work::Again)]);
+    let paths: Vec<_> = rows.iter().map(|row| row.path.clone()).chain([path("again")]).collect();
     let ack = Ack { made: &paths, done: &paths, ..Ack::default() };
     queue.acknowledge(replica_id(1), ack).expect("acknowledge");
     let compares = rows.map(|row| Outstanding { work: Work::Compare, retry_ms: 0, after: None, ..row });
@@ -309,6 +309,18 @@ fn what_is_gone_waits_for_its_other_name_and_goes_with_its_directory() {
     assert!(queue.any_outstanding_in(replica_id(1), &path("")).expect("any"));
     add(&mut queue, 1, &[Outstanding { work: Work::Compare, ..held("d", HeldReason::Busy, 0) }]);
     assert!(queue.any_outstanding_in(replica_id(1), &path("d/e")).expect("any"));
+}
+
+#[test]
+fn what_is_gone_waits_for_what_is_as_old_below_its_new_name() {
+    let mut queue = two_followers();
+    let at = |text, since_ms| Outstanding { since_ms, ..held(text, HeldReason::Permission, 0) };
+    let old = |text, after| Outstanding { since_ms: 5, ..gone(text, Some(after)) };
+    let rows = [at("new/a", 5), at("new/b", 4), at("younger/a", 6), at("new-", 5), at("new0", 5), gone("other/a", None)];
+    add(&mut queue, 1, &rows);
+    add(&mut queue, 1, &[old("old", "new"), old("old young", "younger"), old("old other", "other")]);
+    let waiting = queue.unfinished(replica_id(1), 9).expect("unfinished").waiting;
+    assert_eq!(waiting.iter().map(|row| (&row.path, row.gone)).collect::<Vec<_>>(), [(&path("old"), false)]);
 }
 
 #[test]
