@@ -316,7 +316,8 @@ fn what_is_gone_waits_for_what_is_as_old_below_its_new_name() {
     let mut queue = two_followers();
     let at = |text, since_ms| Outstanding { since_ms, ..held(text, HeldReason::Permission, 0) };
     let old = |text, after| Outstanding { since_ms: 5, ..gone(text, Some(after)) };
-    let rows = [at("new/a", 5), at("new/b", 4), at("younger/a", 6), at("new-", 5), at("new0", 5), gone("other/a", None)];
+    let rows =
+        [at("new/a", 5), at("new/b", 4), at("younger/a", 6), at("new-", 5), at("new0", 5), gone("other/a", None)];
     add(&mut queue, 1, &rows);
     add(&mut queue, 1, &[old("old", "new"), old("old young", "younger"), old("old other", "other")]);
     let waiting = queue.unfinished(replica_id(1), 9).expect("unfinished").waiting;
