@@ -34,7 +34,7 @@ pub struct Ack<'a> {
     /// Paths of outstanding work that is done, comparisons left aside. A path in both lists stays outstanding.
     pub done: &'a [RelPath],
     /// Directories that are as they should be, which says nothing of what is in them: where anything but [`Work::Again`] was
-    /// left, they are compared now. Those in `done` too are done.
+    /// left, they are compared now.
     pub made: &'a [RelPath],
     /// Paths that were removed, with everything below them.
     pub removed: &'a [RelPath],
@@ -114,6 +114,7 @@ impl Queue {
         self.write_unsynced(|transaction| {
             outstanding::made(transaction, replica, ack.made)?;
             outstanding::remove(transaction, replica, ack.done)?;
+            outstanding::remove(transaction, replica, ack.made)?;
             outstanding::removed(transaction, replica, ack.removed)?;
             if let Some(subtree) = ack.compared {
                 outstanding::compared(transaction, replica, subtree)?;
