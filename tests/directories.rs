@@ -82,3 +82,35 @@ fn strays_of_a_directory_that_could_not_go_are_gone_when_the_source_makes_it() {
     oracle::assert_equal(&source, &replica);
     follow.stop();
 }
+
+#[test]
+fn what_was_in_a_directory_that_cannot_move_stays_though_another_takes_its_place() {
+    if !need("rsync") || !need("chattr") || !need_root("immutable files") {
+        return;
+    }
+    let cluster = cluster();
+    let (source, replica) = (cluster.source().to_path_buf(), cluster.replica(0));
+    fixture::build(&source, &[("dir/mail", File("1")), ("closed/other", File("2"))]);
+    let follow = cluster.follow(&[]);
+    cluster.settle();
+    let closed = replica.join("closed");
+    chattr("+i", &closed);
+    fs::rename(source.join("dir"), source.join("closed/dir")).unwrap();
+    cluster.until_status(0, "it is held", |status| status["held_paths"].to_string().contains("closed/dir"));
+    fixture::build(&source, &[("dir/new", File("3"))]);
+    cluster.until_status(0, "the other has arrived", |_| replica.join("dir/new").exists());
+    // Behind two rounds of removals.
+    for name in ["one", "two"] {
+        fs::write(source.join(name), "").unwrap();
+        cluster.until_status(0, "it has arrived", |_| replica.join(name).exists());
+        fs::remove_file(source.join(name)).unwrap();
+        cluster.until_status(0, "it is gone", |_| !replica.join(name).exists());
+    }
+    cluster.wait("60s").expect(1).expect_error("closed/dir");
+    assert_eq!(fs::read_to_string(replica.join("dir/mail")).unwrap(), "1", "the only one it has");
+    chattr("-i", &closed);
+    cluster.until_status(0, "nothing is held", |status| status["held"] == 0);
+    cluster.settle();
+    oracle::assert_equal(&source, &replica);
+    follow.stop();
+}

@@ -47,7 +47,8 @@ pub struct Outstanding {
     pub attempts: u32,
     /// When to try again, in milliseconds since 1970; `i64::MAX`: when something else says so.
     pub retry_ms: i64,
-    /// What is gone and should be under another name waits until the work at this path and below it is done.
+    /// What is gone and should be under another name waits until the work at this path and below it is done. A comparison: what it
+    /// finds to be gone does.
     pub after: Option<RelPath>,
 }
 
@@ -350,13 +351,14 @@ fn below(directory: &RelPath) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// Adds or replaces rows; a replaced row keeps `since` and counts one more attempt. A comparison is not replaced by anything
-/// less, but what is gone needs none. What is gone and still is keeps its approval and what it waits for.
+/// less, but what is gone needs none. What is gone and still is keeps its approval; what it waits for it keeps as a comparison too,
+/// which may find that what is in it is gone.
 pub(crate) fn add(transaction: &Transaction<'_>, replica: ReplicaId, rows: &[Outstanding]) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO outstanding (replica, path, work, reason, errno, since, attempts, retry, after) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (replica, path) DO UPDATE SET \
          work = iif(work = 6 AND excluded.work = 5, 6, excluded.work), \
-         after = iif(work IN (5, 6) AND excluded.work = 5, coalesce(excluded.after, after), excluded.after), \
+         after = iif(work IN (3, 5, 6) AND excluded.work IN (3, 5), coalesce(excluded.after, after), excluded.after), \
          reason = excluded.reason, errno = excluded.errno, \
          attempts = min(attempts + 1, 4294967295), retry = excluded.retry \
          WHERE work != 3 OR excluded.work IN (3, 5)",
@@ -391,7 +393,7 @@ pub(crate) fn add(transaction: &Transaction<'_>, replica: ReplicaId, rows: &[Out
 /// here. Only what was to be planned again is done.
 pub(crate) fn made(transaction: &Transaction<'_>, replica: ReplicaId, directories: &[RelPath]) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
-        "UPDATE outstanding SET work = 3, reason = NULL, errno = 0, retry = 0, after = NULL \
+        "UPDATE outstanding SET work = 3, reason = NULL, errno = 0, retry = 0 \
          WHERE replica = ?1 AND path = ?2 AND work != 4",
     )?;
     for path in directories {

@@ -63,7 +63,8 @@ impl Visit<'_> {
             None => asked.iter().filter_map(|path| self.busy.get(path)).min().copied(),
         };
         self.turn = true;
-        self.send(steps, Errand { asked, since_ms, comparing: true, ..Errand::default() }).await?;
+        let after = self.comparing.as_ref().and_then(|comparing| comparing.after.clone());
+        self.send(steps, Errand { asked, since_ms, comparing: true, after, ..Errand::default() }).await?;
         Ok(true)
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Comparing {
     pub(super) subtree: RelPath,
     /// Since when it is known to be needed, in milliseconds since 1970.
     pub(super) since_ms: i64,
+    /// What it finds to be gone waits for the work at this path.
+    pub(super) after: Option<RelPath>,
     pub(super) pages: Receiver<Listed>,
     /// By number: the directory and its names.
     pub(super) unanswered: HashMap<u32, (RelPath, Vec<Name>)>,
@@ -46,7 +48,8 @@ impl Comparing {
     pub(super) fn landed(&mut self, landed: &Landed) {
         let unread = self.left.as_ref().is_some_and(|left| is_unreadable(left.work));
         if !unread && landed.applied.contains(&self.subtree) {
-            self.left = None;
+            // What is in it was refused before, perhaps.
+            self.again |= self.left.take().is_some();
         }
         for row in landed.left.iter().filter(|row| row.path == self.subtree) {
             match row.work {
@@ -93,7 +96,12 @@ impl Visit<'_> {
         self.asked.len() < ASKED_MAX && self.comparing.as_ref().is_some_and(wants)
     }
 
-    pub(super) async fn begin_comparison(&mut self, subtree: RelPath, since_ms: i64) -> Result<()> {
+    pub(super) async fn begin_comparison(
+        &mut self,
+        subtree: RelPath,
+        since_ms: i64,
+        after: Option<RelPath>,
+    ) -> Result<()> {
         let catalog = self.session.planner.ask(|planner| planner.catalog.reader()).await??;
         let (pages_in, pages) = mpsc::channel(PAGES_MAX);
         // Below a single directory the listing is as quick as the question whether it is needed.
@@ -124,7 +132,7 @@ impl Visit<'_> {
         }
         let stage = if surveys { Stage::Surveying } else { Stage::Listing };
         let (unanswered, again, left) = (HashMap::new(), false, None);
-        self.comparing = Some(Comparing { subtree, since_ms, pages, unanswered, stage, survey, again, left });
+        self.comparing = Some(Comparing { subtree, since_ms, after, pages, unanswered, stage, survey, again, left });
         self.session.pulse.send_modify(|pulse| {
             pulse.state = ReplicaState::Comparing;
             (pulse.listed, pulse.listing_ended) = (0, false);

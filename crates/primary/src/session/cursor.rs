@@ -60,11 +60,12 @@ impl Visit<'_> {
         if self.session.would.is_some() {
             return Ok(());
         }
+        let add: Vec<_> = left.into_iter().collect();
+        self.removals.note(&add);
         self.outstanding = self
             .session
             .queue
             .ask(move |queue| {
-                let add: Vec<_> = left.into_iter().collect();
                 queue.acknowledge(replica, Ack { compared: Some(&subtree), add: &add, ..Ack::default() })?;
                 queue.outstanding_count(replica)
             })

@@ -116,7 +116,7 @@ impl Visit<'_> {
         };
         self.fence = self.flights.front().filter(|first| first.number < sent).map(|_| (row.path.clone(), sent));
         if self.fence.is_none() {
-            self.begin_comparison(row.path, row.since_ms).await?;
+            self.begin_comparison(row.path, row.since_ms, row.after).await?;
         }
         Ok(())
     }

@@ -37,6 +37,8 @@ pub(super) struct Errand {
     pub(super) since_ms: Option<i64>,
     /// Whether the comparison under way waits for it.
     pub(super) comparing: bool,
+    /// What is found to be gone waits for the work at this path: see [`Outstanding::after`].
+    pub(super) after: Option<RelPath>,
 }
 
 /// Work left over at a path.
@@ -88,7 +90,7 @@ impl Flight {
                 Action::Large => Left::new(Work::Content, 0),
                 Action::Compare => Left::new(Work::Compare, 0),
                 Action::Again => Left::new(Work::Again, now_ms + AGAIN_MS),
-                Action::Gone => Left::new(GONE, 0),
+                Action::Gone => Left { after: flight.errand.after.clone(), ..Left::new(GONE, 0) },
                 Action::Hold { reason, errno } => Left::new(Work::Held { reason, errno }, retry_ms(reason, 0, now_ms)),
             };
             if let Some(from) = step.from {
@@ -254,6 +256,14 @@ mod tests {
         let landed = land(vec![operation("b"), operation("b")], &[(0, held), (1, Outcome::NeedContent)]);
         let work: Vec<_> = landed.left.iter().map(|row| row.work).collect();
         assert_eq!(work, [Work::Held { reason: HeldReason::Permission, errno: 13 }]);
+    }
+
+    #[test]
+    fn what_a_comparison_finds_gone_waits_for_what_its_directory_waited_for() {
+        let errand = Errand { after: Some(path("new")), comparing: true, ..Errand::default() };
+        let flight = Flight::new(1, errand, vec![Step::new(path("old/a"), Action::Gone)], 90);
+        let landed = flight.land(&[], &HashMap::new(), Patience::None, 100).expect("the answer fits");
+        assert_eq!(landed.left.iter().map(|row| row.after.clone()).collect::<Vec<_>>(), [Some(path("new"))]);
     }
 
     #[test]

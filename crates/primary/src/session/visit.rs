@@ -160,7 +160,7 @@ impl<'a> Visit<'a> {
 
     async fn run(&mut self) -> Result<()> {
         if self.session.would.is_some() {
-            self.begin_comparison(RelPath::root(), 0).await?;
+            self.begin_comparison(RelPath::root(), 0, None).await?;
         }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

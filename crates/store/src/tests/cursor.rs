@@ -223,7 +223,7 @@ fn a_directory_at_which_something_was_left_is_compared_before_it_is_done() {
     let paths: Vec<_> = rows.iter().map(|row| row.path.clone()).chain([path("again")]).collect();
     let ack = Ack { made: &paths, ..Ack::default() };
     queue.acknowledge(replica_id(1), ack).expect("acknowledge");
-    let compares = rows.map(|row| Outstanding { work: Work::Compare, retry_ms: 0, after: None, ..row });
+    let compares = rows.map(|row| Outstanding { work: Work::Compare, retry_ms: 0, ..row });
     assert_eq!(queue.outstanding(replica_id(1), None, 9).expect("outstanding"), compares);
 }
 
