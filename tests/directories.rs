@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fulmar_testkit::fixture::Node::File;
@@ -34,6 +34,16 @@ fn what_a_directory_hands_down_to_new_files_is_not_on_those_that_had_it_not() {
     oracle::assert_equal(cluster.source(), &cluster.replica(0));
 }
 
+/// A cluster on which [`chattr`] works, its source and its replica.
+fn with_immutable() -> Option<(Cluster, PathBuf, PathBuf)> {
+    if !need("rsync") || !need("chattr") || !need_root("immutable files") {
+        return None;
+    }
+    let cluster = cluster();
+    let (source, replica) = (cluster.source().to_path_buf(), cluster.replica(0));
+    Some((cluster, source, replica))
+}
+
 /// Sets or takes away the flag that keeps even root from changing, renaming or removing a file or directory.
 fn chattr(change: &str, path: &Path) {
     assert!(Command::new("chattr").arg(change).arg(path).status().unwrap().success(), "chattr {change} {path:?}");
@@ -41,11 +51,7 @@ fn chattr(change: &str, path: &Path) {
 
 #[test]
 fn a_directory_that_a_replica_cannot_rename_is_copied_before_its_old_name_goes() {
-    if !need("rsync") || !need("chattr") || !need_root("immutable files") {
-        return;
-    }
-    let cluster = cluster();
-    let (source, replica) = (cluster.source().to_path_buf(), cluster.replica(0));
+    let Some((cluster, source, replica)) = with_immutable() else { return };
     fixture::build(&source, &[("from/dir/sub/mail", File("1")), ("from/dir/other", File("2")), ("to/mail", File("3"))]);
     let follow = cluster.follow(&[]);
     cluster.settle();
@@ -64,11 +70,7 @@ fn a_directory_that_a_replica_cannot_rename_is_copied_before_its_old_name_goes()
 
 #[test]
 fn strays_of_a_directory_that_could_not_go_are_gone_when_the_source_makes_it() {
-    if !need("rsync") || !need("chattr") || !need_root("immutable files") {
-        return;
-    }
-    let cluster = cluster();
-    let (source, replica) = (cluster.source().to_path_buf(), cluster.replica(0));
+    let Some((cluster, source, replica)) = with_immutable() else { return };
     fixture::build(&source, &[("mail", File("1"))]);
     cluster.sync(&[]).expect(0);
     fixture::build(&replica, &[("stray/file", File("nobody's"))]);
@@ -85,11 +87,7 @@ fn strays_of_a_directory_that_could_not_go_are_gone_when_the_source_makes_it() {
 
 #[test]
 fn what_was_in_a_directory_that_cannot_move_stays_though_another_takes_its_place() {
-    if !need("rsync") || !need("chattr") || !need_root("immutable files") {
-        return;
-    }
-    let cluster = cluster();
-    let (source, replica) = (cluster.source().to_path_buf(), cluster.replica(0));
+    let Some((cluster, source, replica)) = with_immutable() else { return };
     fixture::build(&source, &[("dir/mail", File("1")), ("closed/other", File("2"))]);
     let follow = cluster.follow(&[]);
     cluster.settle();
