@@ -1,7 +1,9 @@
 //! The primary's half of a comparison: walks a subtree and tells what is there, page by page. What the catalog proves
-//! unchanged comes with its hash; everything else without, and the replica then asks. Before that, what each directory comes
-//! to: what is equal on both sides is not listed.
+//! unchanged comes with its hash; everything else without, and the replica then asks. What has no hash and is not in the catalog
+//! is marked, or it would be equal, and nobody would know of it when it is gone, renamed or linked. Before that, what each
+//! directory comes to: what is equal on both sides is not listed.
 
+use crate::plan::TOLD_GONE;
 use crate::{Error, Result};
 use fulmar_model::{Entry, Filter, Kind, Name, Record, RelPath, Stat, Xattrs};
 use fulmar_store::CatalogReader;
@@ -23,8 +25,8 @@ const ENTRY_BYTES: usize = 128;
 pub(crate) enum Listed {
     /// First, where a survey was asked for and not taken back: what each directory comes to. `None`: there are too many.
     Survey(Option<Vec<Printed>>),
-    /// Entries of one directory.
-    Page { directory: RelPath, part: Part, more: bool, entries: Vec<(Name, Entry)> },
+    /// Entries of one directory; by number those that are to be planned whatever the replica says.
+    Page { directory: RelPath, part: Part, more: bool, entries: Vec<(Name, Entry)>, unknown: Vec<u32> },
     /// A directory that cannot be read. Nothing is said of what is in it, so nothing of it is removed.
     Unreadable { path: RelPath, errno: i32 },
     /// The end, how many entries there were, and how many sockets: those are not replicated.
@@ -164,6 +166,7 @@ impl Lister {
                     Some(Entry::of(&stat, record.hash, &[], record.xattrs))
                 }
                 (None, Kind::File) => None,
+                (None, _) if is_unknown(&stat, record.as_ref()) => None,
                 _ => {
                     if dir.is_none() {
                         dir = self.tree.dir(&path).ok();
@@ -202,23 +205,27 @@ impl Lister {
             Ok(dir) => dir,
             Err(error) => return self.tell(catalog, Step::Unreadable { path, error }),
         };
-        let (mut entries, mut bytes, mut rows) = (Vec::new(), 0, catalog.rows(&path));
+        let (mut entries, mut unknown, mut bytes, mut rows) = (Vec::new(), Vec::new(), 0, catalog.rows(&path));
         for (name, stat) in found {
             if self.leaves_out(&path, &name, &stat) {
                 continue;
             }
-            if let Some(entry) = describe(&dir, &name, &stat, rows.record(&name)?.as_ref()) {
+            let record = rows.record(&name)?;
+            if let Some(entry) = describe(&dir, &name, &stat, record.as_ref()) {
                 let size = name.as_bytes().len() + ENTRY_BYTES + target_bytes(&entry);
                 bytes += size;
                 if entries.len() == PAGE_ENTRIES_MAX || bytes > PAGE_BYTES_MAX {
                     bytes = size;
-                    let entries = std::mem::take(&mut entries);
-                    self.send(Listed::Page { directory: path.clone(), part, more: true, entries })?;
+                    let (entries, unknown) = (std::mem::take(&mut entries), std::mem::take(&mut unknown));
+                    self.send(Listed::Page { directory: path.clone(), part, more: true, entries, unknown })?;
+                }
+                if is_unknown(&stat, record.as_ref()) {
+                    unknown.extend(u32::try_from(entries.len()));
                 }
                 entries.push((name, entry));
             }
         }
-        self.send(Listed::Page { directory: path, part, more: false, entries })
+        self.send(Listed::Page { directory: path, part, more: false, entries, unknown })
     }
 }
 
@@ -262,6 +269,14 @@ fn target_bytes(entry: &Entry) -> usize {
         fulmar_model::Node::Symlink { target } => target.len(),
         _ => 0,
     }
+}
+
+/// Whether the catalog does not know of what is there, and a replica may find it equal all the same.
+fn is_unknown(stat: &Stat, record: Option<&Record>) -> bool {
+    let knows = |record: &Record| {
+        (record.stat.inode, record.stat.kind) == (stat.inode, stat.kind) && record.group != Some(TOLD_GONE)
+    };
+    stat.kind != Kind::File && !record.is_some_and(knows)
 }
 
 /// The entry of what is there; `None` when it vanished meanwhile.

@@ -26,16 +26,25 @@ impl Source {
         self.held.path().join("root").join(path)
     }
 
-    /// A file with a record.
-    fn file(&mut self, text: &str) {
+    fn file(&self, text: &str) {
         let at = self.at(text);
         std::fs::create_dir_all(at.parent().expect("not the root")).expect("directories");
         std::fs::write(at, text).expect("a file");
-        let path = RelPath::parse(text.as_bytes()).expect("a path");
-        let stat = self.tree.stat(&path).expect("a stat").expect("it is there");
-        let hash = Some(Hash([7; 32]));
-        let record = Record { stat, xattrs: digest(&Default::default()), hash, group: None, settled: true };
-        self.catalog.put(&path, &record).expect("put");
+    }
+
+    /// Writes down all that is there.
+    fn record(&mut self) {
+        self.catalog.begin().expect("begin");
+        let mut walk = Walk::new(&self.tree, &RelPath::root());
+        while let Some(step) = walk.next_dir() {
+            let Step::Listing(Listing { path, entries, .. }) = step else { panic!("unreadable") };
+            for (name, stat) in entries {
+                let hash = (stat.kind == Kind::File).then_some(Hash([7; 32]));
+                let record = Record { stat, xattrs: digest(&Default::default()), hash, group: None, settled: true };
+                self.catalog.put(&path.join(&name), &record).expect("put");
+            }
+        }
+        self.catalog.commit().expect("commit");
     }
 
     fn lister(&self) -> (Lister, mpsc::Receiver<Listed>) {
@@ -70,7 +79,7 @@ fn bounds(threads: usize) -> SurveyBounds {
     SurveyBounds { threads, alone: 0, directories: DIRECTORIES_MAX }
 }
 
-/// More names than one part has, that need no record.
+/// More names than one part has.
 fn crowd(directory: &Path) {
     std::fs::create_dir_all(directory).expect("directories");
     for number in 0..NAMES_PER_PART {
@@ -88,6 +97,7 @@ fn several_threads_tell_of_nested_directories_of_several_parts_what_one_tells() 
     }
     crowd(&source.at("crowd"));
     crowd(&source.at("crowd/3/crowd"));
+    source.record();
     std::fs::write(source.at("crowd/4/unknown"), "").expect("a file");
     drop(std::os::unix::net::UnixListener::bind(source.at("crowd-/5/socket")).expect("a socket"));
     let (one, count) = source.surveyed(bounds(1));
@@ -103,8 +113,26 @@ fn several_threads_tell_of_nested_directories_of_several_parts_what_one_tells() 
 }
 
 #[test]
-fn a_source_of_too_many_directories_for_all_threads_together_is_listed() {
+fn what_has_no_hash_is_unknown_too_until_it_is_recorded() {
     let mut source = Source::new();
+    source.file("a/file");
+    std::os::unix::fs::symlink("nowhere", source.at("a/symlink")).expect("a symlink");
+    let known = |source: &Source| -> Vec<_> {
+        let prints = source.surveyed(bounds(1)).0.expect("prints");
+        prints.iter().map(|printed| printed.fingerprint.is_some()).collect()
+    };
+    source.record();
+    assert_eq!(known(&source), [true, true]);
+    for path in ["a/symlink", "a"] {
+        source.catalog.remove(&RelPath::parse(path.as_bytes()).expect("a path")).expect("remove");
+        assert!(!known(&source)[path.matches('/').count()], "{path}");
+        source.record();
+    }
+}
+
+#[test]
+fn a_source_of_too_many_directories_for_all_threads_together_is_listed() {
+    let source = Source::new();
     (0..40).for_each(|number| source.file(&format!("{}/{number}/file", number % 5)));
     let surveyed = |threads, directories| source.surveyed(SurveyBounds { directories, ..bounds(threads) }).0;
     for threads in [1, 4] {
@@ -115,7 +143,7 @@ fn a_source_of_too_many_directories_for_all_threads_together_is_listed() {
 
 #[test]
 fn a_survey_ends_when_all_is_to_be_listed_and_when_nobody_is_there() {
-    let mut source = Source::new();
+    let source = Source::new();
     (0..40).for_each(|number| source.file(&format!("{}/{number}/file", number % 5)));
     for threads in [1, 4] {
         let (lister, mut listed) = source.lister();

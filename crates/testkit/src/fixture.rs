@@ -70,7 +70,7 @@ pub fn everything(root: &Path) {
     hostile_bytes(root);
     metadata(root);
     sparse(&root.join("sparse"), 3_000_000);
-    mknodat(CWD, root.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o620), 0).expect("a FIFO");
+    fifo(&root.join("fifo"));
     mknodat(CWD, root.join("talk.sock"), FileType::Socket, Mode::from_raw_mode(0o600), 0).expect("a socket");
     if crate::is_root() {
         powers(root);
@@ -78,6 +78,11 @@ pub fn everything(root: &Path) {
     // Directory times last: creating entries moves them.
     set_mtime(&root.join("a/b"), 1_000_000_000, 123_456_789);
     set_mtime(&root.join("empty directory"), -5, 1);
+}
+
+/// Makes a FIFO.
+pub fn fifo(at: &Path) {
+    mknodat(CWD, at, FileType::Fifo, Mode::from_raw_mode(0o620), 0).expect("a FIFO");
 }
 
 fn hostile_bytes(root: &Path) {

@@ -13,7 +13,7 @@ use fulmar_link::Lane;
 use fulmar_model::{HeldReason, Kind, Name, RelPath};
 use fulmar_store::Work;
 use fulmar_wire::{FromPrimary, Page, Want};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use tokio::sync::mpsc::{self, Receiver};
 
 /// Pages the replica has not answered, at most. Both sides count on it (docs/protocol.md).
@@ -27,8 +27,8 @@ pub(super) struct Comparing {
     /// What it finds to be gone waits for the work at this path.
     pub(super) after: Option<RelPath>,
     pub(super) pages: Receiver<Listed>,
-    /// By number: the directory and its names.
-    pub(super) unanswered: HashMap<u32, (RelPath, Vec<Name>)>,
+    /// By number.
+    pub(super) unanswered: HashMap<u32, Unanswered>,
     pub(super) stage: Stage,
     /// While it lasts.
     pub(super) survey: Option<Survey>,
@@ -36,6 +36,14 @@ pub(super) struct Comparing {
     pub(super) again: bool,
     /// What is left to do when the subtree itself cannot be read.
     pub(super) left: Option<Left>,
+}
+
+/// A page that the replica has not answered.
+pub(super) struct Unanswered {
+    directory: RelPath,
+    names: Vec<Name>,
+    /// Names that are planned whatever the answer is.
+    unknown: Vec<u32>,
 }
 
 impl Comparing {
@@ -144,11 +152,15 @@ impl Visit<'_> {
         let Some(comparing) = self.comparing.as_mut() else { return Ok(()) };
         match listed {
             Listed::Survey(ours) => return self.surveyed_here(ours).await,
-            Listed::Page { directory, part, more, entries } => {
+            Listed::Page { directory, part, more, entries, mut unknown } => {
+                // What a dry run finds equal it does not tell of.
+                if self.session.would.is_some() {
+                    unknown.clear();
+                }
                 let (page, count) = (self.next_page, entries.len() as u64);
                 self.next_page = self.next_page.wrapping_add(1);
                 let names = entries.iter().map(|(name, _)| name.clone()).collect();
-                comparing.unanswered.insert(page, (directory.clone(), names));
+                comparing.unanswered.insert(page, Unanswered { directory: directory.clone(), names, unknown });
                 let page = Page { page, directory, part: (part.index(), part.of()), more, entries };
                 self.sender.send(Lane::Urgent, FromPrimary::Page(page).encode()?).await?;
                 self.session.pulse.send_modify(|pulse| pulse.listed += count);
@@ -178,13 +190,17 @@ impl Visit<'_> {
     pub(super) fn wanted(&mut self, page: u32, wants: &[Want]) -> Result<()> {
         let stray = Error::Protocol("an answer to a page that was not sent");
         let Some(comparing) = self.comparing.as_mut() else { return Err(stray) };
-        let Some((directory, names)) = comparing.unanswered.remove(&page) else { return Err(stray) };
-        for want in wants {
-            let name = usize::try_from(want.index).ok().and_then(|index| names.get(index));
+        let Some(Unanswered { directory, names, unknown }) = comparing.unanswered.remove(&page) else {
+            return Err(stray);
+        };
+        let mut planned: BTreeMap<_, _> = unknown.into_iter().map(|index| (index, Have::Unknown)).collect();
+        planned.extend(wants.iter().map(|want| (want.index, want.have.map_or(Have::Missing, Have::Content))));
+        self.session.pulse.send_modify(|pulse| pulse.wanted += planned.len() as u64);
+        for (index, have) in planned {
+            let name = usize::try_from(index).ok().and_then(|index| names.get(index));
             let name = name.ok_or(Error::Protocol("an entry that was not listed"))?;
-            self.asked.push_back((directory.join(name), want.have.map_or(Have::Missing, Have::Content)));
+            self.asked.push_back((directory.join(name), have));
         }
-        self.session.pulse.send_modify(|pulse| pulse.wanted += wants.len() as u64);
         Ok(())
     }
 
