@@ -75,6 +75,8 @@ pub(super) struct Landed {
     pub(super) removed: Vec<RelPath>,
     /// Directories that are to be compared because the replica lacks them.
     pub(super) lacking: Vec<RelPath>,
+    /// Directories whose rename was refused: old names.
+    pub(super) stayed: Vec<RelPath>,
 }
 
 impl Flight {
@@ -117,7 +119,7 @@ impl Flight {
         let planned_again: Vec<_> = self.again().cloned().collect();
         let mut done = std::mem::take(&mut self.errand.asked);
         let (mut applied, mut removed, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        let mut lacking = Vec::new();
+        let (mut lacking, mut stayed) = (Vec::new(), Vec::new());
         let mut made = BTreeSet::new();
         let mut failed = BTreeMap::new();
         for (index, outcome) in outcomes {
@@ -153,6 +155,7 @@ impl Flight {
                 }
             };
             if let Some(from) = step.from {
+                stayed.extend(step.subtree.then(|| from.clone()));
                 // Not before the new name is there: one of the two must always exist.
                 self.left.insert(from, Left { after: Some(at.clone()), ..Left::new(GONE, 0) });
             }
@@ -177,7 +180,7 @@ impl Flight {
         made.retain(|path| !self.left.contains_key(path) || anew(path));
         let left = self.left.into_iter().map(|(path, left)| (since(&path), path, left));
         let left = left.map(|(since_ms, path, left)| left.at(path, since_ms)).collect();
-        Some(Landed { left, done, made: made.into_iter().collect(), applied, removed, lacking })
+        Some(Landed { left, done, made: made.into_iter().collect(), applied, removed, lacking, stayed })
     }
 }
 
@@ -295,6 +298,16 @@ mod tests {
         let landed = land(vec![step], &[(0, Outcome::NeedContent)]);
         let rows: Vec<_> = landed.left.iter().map(|row| (row.path.clone(), row.work, row.after.clone())).collect();
         assert_eq!(rows, [(path("new"), Work::Again, None), (path("old"), GONE, Some(path("new")))]);
-        assert_eq!(landed.removed, []);
+        assert_eq!((landed.removed, landed.stayed), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_directory_whose_rename_failed_stayed_and_one_whose_rename_did_not_did_not() {
+        let rename = |from: &str, to: &str| {
+            let from = Some(path(from));
+            Step { from, subtree: true, directory: true, ..operation(to) }
+        };
+        let landed = land(vec![rename("a", "b"), rename("c", "d")], &[(1, Outcome::NeedCompare { depth: 1 })]);
+        assert_eq!(landed.stayed, [path("c")]);
     }
 }

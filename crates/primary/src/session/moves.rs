@@ -23,8 +23,9 @@ impl Moves {
     }
 
     /// A batch was answered, and leaves this over: adds what is to be compared because of the renames that were sent with it or
-    /// behind it.
-    pub(super) fn follow(&mut self, batch: u64, left: &mut Vec<Outstanding>) {
+    /// behind it. `stayed`: the old names of those in it that were refused, and took nothing along.
+    pub(super) fn follow(&mut self, batch: u64, stayed: &[RelPath], left: &mut Vec<Outstanding>) {
+        self.0.retain(|sent| sent.batch != batch || !stayed.contains(&sent.from));
         let mut compare = Vec::new();
         for row in left.iter() {
             let mut path = row.path.clone();
@@ -62,10 +63,15 @@ mod tests {
 
     /// What is to be compared when batch 1 leaves `work` over at a path, and these renames were sent in these batches.
     fn compared(work: Work, at: &str, moves: &[(u64, &str, &str)]) -> Vec<String> {
+        compared_where(&[], work, at, moves)
+    }
+
+    /// The same where these directories stayed.
+    fn compared_where(stayed: &[&str], work: Work, at: &str, moves: &[(u64, &str, &str)]) -> Vec<String> {
         let mut sent = Moves::default();
         moves.iter().for_each(|(batch, from, to)| sent.note(*batch, path(from), path(to)));
         let mut left = vec![Left::new(work, 0).at(path(at), 5)];
-        sent.follow(1, &mut left);
+        sent.follow(1, &stayed.iter().map(|at| path(at)).collect::<Vec<_>>(), &mut left);
         assert!(left.iter().all(|row| row.since_ms == 5));
         left.into_iter().filter(|row| row.work == Work::Compare).map(|row| row.path.to_string()).collect()
     }
@@ -75,6 +81,13 @@ mod tests {
         let moves = [(1, "a", "b"), (2, "b/c", "d"), (3, "x", "y")];
         assert_eq!(compared(Work::Again, "a/c/file", &moves), ["b", "d"]);
         assert_eq!(compared(Work::Again, "file", &moves), [""; 0]);
+    }
+
+    #[test]
+    fn a_directory_that_was_not_renamed_goes_where_the_one_above_it_goes() {
+        let moves = [(1, "a/b", "c"), (2, "a", "d")];
+        assert_eq!(compared_where(&["a/b"], Work::Gone { approved: false }, "a/b", &moves), ["d"]);
+        assert_eq!(compared_where(&["a/b"], Work::Compare, "c", &moves), ["c"]);
     }
 
     #[test]

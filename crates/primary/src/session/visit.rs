@@ -401,7 +401,7 @@ impl<'a> Visit<'a> {
         let patience = if self.comparing.is_some() { Patience::Comparing } else { Patience::None };
         let landed = flight.land(outcomes, &self.attempts, patience, (self.session.clock)());
         let mut landed = landed.ok_or(Error::Protocol("an outcome of an operation that was not sent"))?;
-        self.moves.follow(batch, &mut landed.left);
+        self.moves.follow(batch, &landed.stayed, &mut landed.left);
         let held = self.held_among(std::mem::take(&mut landed.lacking)).await?;
         landed.left.retain(|row| row.work != Work::Compare || !held.contains(&row.path));
         for path in paths {
