@@ -20,6 +20,8 @@ impl Plan<'_> {
                 // There and back again.
                 self.rescans.push(path.clone());
             }
+            // Planned once more for a replica that made it and died, perhaps: that has put the times back that it had recorded.
+            self.touch_parent(&path);
             self.touched.insert(path, true);
             return Ok(());
         }

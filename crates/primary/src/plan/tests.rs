@@ -88,6 +88,22 @@ fn arrived(source: &tempfile::TempDir, name: &str, stream: u64) -> Arrived {
 }
 
 #[test]
+fn a_directory_that_is_planned_again_for_everyone_sends_the_times_of_the_one_it_is_in() {
+    let source = tempfile::tempdir().expect("a directory");
+    fs::create_dir_all(source.path().join("above/new")).expect("a directory");
+    let mut catalog = Catalog::in_memory().expect("a catalog");
+    let settled = |catalog: &Catalog| {
+        let record = catalog.get(&RelPath::parse(b"above").expect("a path")).expect("the catalog");
+        record.is_some_and(|record| record.settled)
+    };
+    while !settled(&catalog) {
+        operations(&source, &mut catalog, &[("above", Have::Missing), ("above/new", Have::Missing)]);
+    }
+    let again = planned(&source, &mut catalog, Mood::Everyone, |plan| plan.paths(&mut asked(&["above/new"])));
+    assert_eq!(again, ["times above/new", "times above"]);
+}
+
+#[test]
 fn what_was_written_in_a_directory_that_had_another_name_for_a_while_shows_in_the_other_names() {
     for mood in [Mood::Everyone, ONE, OF_SEVERAL] {
         let (source, mut catalog) = linked(b"content");
