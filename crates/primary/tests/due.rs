@@ -27,6 +27,8 @@ struct Ear {
     pages: HashMap<RelPath, Page>,
     /// Paths of the batch that comes.
     paths: Vec<RelPath>,
+    /// Paths in the order in which they were first sent.
+    order: Vec<RelPath>,
     /// Paths that were sent more than once, and all.
     again: HashSet<RelPath>,
     all: HashSet<RelPath>,
@@ -63,7 +65,9 @@ impl Replica {
             FromPrimary::Survey { .. } => self.say(FromReplica::Surveyed { fingerprint: None }).await,
             FromPrimary::Page(page) => drop(self.ear.pages.insert(page.directory.clone(), page)),
             FromPrimary::Operate(Operation::Put { path, .. } | Operation::Metadata { path, .. }) => {
-                if !self.ear.all.insert(path.clone()) {
+                if self.ear.all.insert(path.clone()) {
+                    self.ear.order.push(path.clone());
+                } else {
                     self.ear.again.insert(path.clone());
                 }
                 self.ear.paths.push(path);
@@ -149,6 +153,37 @@ async fn play_stray(link: Link, stray: PathBuf, done: UnboundedSender<()>) {
     }
     let _ = done.send(());
     std::future::pending::<()>().await;
+}
+
+/// Lacks everything, and tells what came in which order.
+async fn play_empty(link: Link, order: UnboundedSender<Vec<RelPath>>) {
+    let mut replica = Replica { link, ear: Ear::default() };
+    for directory in ["", "d0", "d1", "d2"] {
+        replica.wants(directory, true).await;
+    }
+    while !matches!(replica.ear.asks, Some(Asks::Listed)) {
+        replica.hear_and_answer().await;
+    }
+    let _ = order.send(replica.ear.order);
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_is_missing_comes_right_before_what_is_in_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for number in 0..2 {
+        std::fs::create_dir_all(directory.path().join(format!("source/d{number}"))).expect("a directory");
+        std::fs::write(directory.path().join(format!("source/d{number}/f")), "content").expect("a file");
+    }
+    std::fs::create_dir(directory.path().join("source/d2")).expect("a directory");
+    std::fs::create_dir(directory.path().join("state")).expect("a directory");
+    let (tell, mut order) = unbounded_channel();
+    let serve = move |link| drop(tokio::spawn(play_empty(link, tell.clone())));
+    let settings = Settings { clock: now_ms, ..settings(directory.path(), serve) };
+    let (_primary, _sessions) = Primary::start(settings, None).await.expect("it starts");
+    let order = tokio::time::timeout(PATIENCE, order.recv()).await.expect("in time").expect("all of it");
+    let order: Vec<_> = order.iter().filter(|path| !path.is_root()).map(RelPath::to_string).collect();
+    assert_eq!(order, ["d0", "d0/f", "d1", "d1/f", "d2"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,7 @@ use fulmar_model::{DeletePolicy, Entry, Hash, HeldReason, Kind, Name, Node, Outc
 use fulmar_store::ReplicaStore;
 use fulmar_tree::{Clock, Dir, Handles, Ownership, Private, Replace, Stage, Staged, Tree, hash_bytes};
 use fulmar_wire::Operation;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// The one who changes the tree.
@@ -28,6 +28,8 @@ pub(crate) struct Applier {
     touched: BTreeSet<RelPath>,
     /// Directories that were built and have no place to go, until what is in them has left.
     spare: Vec<Staged>,
+    /// Directories that were built, and are in their places, with their inodes: what was built in them is where it belongs.
+    whole: HashMap<RelPath, u64>,
     /// Directories of the batch under way.
     handles: Handles,
 }
@@ -90,6 +92,7 @@ impl Applier {
             clock,
             touched: BTreeSet::new(),
             spare: Vec::new(),
+            whole: HashMap::new(),
             handles: Handles::default(),
         }
     }
@@ -99,6 +102,7 @@ impl Applier {
         while let Some(innermost) = self.spare.pop() {
             drop(innermost);
         }
+        self.whole.clear();
         std::mem::take(&mut self.touched)
     }
 
@@ -221,7 +225,19 @@ impl Applier {
         Ok(())
     }
 
-    fn put(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs, staged: Option<Built>) -> Step {
+    /// Whether it was built in a directory that has become visible, and nobody has looked at since. What is done to it from then on
+    /// is drift.
+    fn came_whole(&self, path: &RelPath, staged: &Staged) -> bool {
+        let above = path.parent().and_then(|parent| self.whole.get(&parent));
+        above.is_some() && above.copied() == staged.home()
+    }
+
+    fn put(&mut self, path: &RelPath, entry: &Entry, xattrs: &Xattrs, mut staged: Option<Built>) -> Step {
+        if let Some((built, stat)) = staged.take_if(|(built, _)| self.came_whole(path, built)) {
+            built.settle();
+            self.touch(path);
+            return self.record(path, entry, stat);
+        }
         let (dir, name) = self.place(path)?;
         let now = dir.stat(&name)?;
         let staged = match staged {
@@ -350,6 +366,7 @@ impl Applier {
                 return Err(stop);
             }
         };
+        let inode = staged.as_ref().map(|(_, built)| built.inode);
         match (dir.stat(&name)?, staged) {
             (now, Some((staged, built))) if came_along(now.as_ref(), &built) => staged.settle(),
             (Some(now), staged) if now.kind == Kind::Directory => {
@@ -367,13 +384,14 @@ impl Applier {
                 }
             }
         }
+        self.whole.extend(inode.map(|inode| (path.clone(), inode)));
         self.touch(path);
         self.touched.insert(path.clone());
         self.record_again(&dir, &name, path, entry)
     }
 
     fn make_directory(&self, entry: &Entry, xattrs: &Xattrs) -> Step<Staged> {
-        let staged = self.stage.directory()?;
+        let mut staged = self.stage.directory()?;
         staged
             .set_metadata(&metadata(entry, xattrs), self.ownership)
             .map_err(|error| Stop::Outcome(held_metadata(&error)))?;

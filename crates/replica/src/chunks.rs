@@ -15,7 +15,7 @@ use bytes::Bytes;
 use fulmar_delta::{PatchReader, Step};
 use fulmar_link::{Lane, Sender};
 use fulmar_model::{Durability, Hash, HeldReason, Outcome, RelPath};
-use fulmar_tree::{Lender, Partials, Reader, Stage, Staged, StagedFile};
+use fulmar_tree::{Lender, PRIVATE_FILE, Partials, Reader, Stage, Staged, StagedFile};
 use fulmar_wire::{BASIS_PART_BYTES_MAX, Basis, FromReplica, Lend, Offer, chunk_cost};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -150,7 +150,7 @@ impl Writer {
     fn lent(&self, lend: &Lend) -> Result<Incoming> {
         let Some(lender) = &self.lender else { return self.failed(lend.stream, Outcome::NeedContent) };
         let ended = || self.answers.is_closed();
-        let cloned = self.stage.file().and_then(|file| lender.lend(&lend.path, lend.size, file, &ended));
+        let cloned = self.stage.file(PRIVATE_FILE).and_then(|file| lender.lend(&lend.path, lend.size, file, &ended));
         match cloned {
             Ok((staged, hash)) => Ok(Incoming::Clone(Box::new(Cloned { staged, hash, told: Vec::new() }))),
             Err(error) => {
@@ -185,7 +185,7 @@ impl Writer {
             None => {
                 // The next attempt has the next number. Were it another file's, a partial would have a name that is of no use.
                 let before = self.refused.iter().find(|(refused, _)| refused.checked_add(1) == Some(stream));
-                before.map_or_else(|| self.stage.file(), |(_, path)| self.partials.file(path))
+                before.map_or_else(|| self.stage.file(PRIVATE_FILE), |(_, path)| self.partials.file(path))
             }
             Some(Incoming::Asked(path)) => self.partials.file(&path),
             Some(begun) => return begun,

@@ -116,7 +116,9 @@ impl Stager {
             return Ok(None);
         };
         let staged = match (&entry.node, content) {
-            (Node::File { size, .. }, Content::Inline(segments)) => self.write(path, *size, segments, nests)?,
+            (Node::File { size, .. }, Content::Inline(segments)) => {
+                self.write(path, (*size, entry.mode), segments, nests)?
+            }
             (Node::File { .. }, Content::Stream(stream)) => finished.remove(stream).ok_or(Outcome::NeedContent)??,
             (Node::File { .. }, Content::None) => return Err(Outcome::NeedContent),
             (Node::Symlink { target }, _) => {
@@ -169,11 +171,12 @@ impl Stager {
     fn write(
         &self,
         path: &RelPath,
-        size: u64,
+        (size, mode): (u64, u16),
         segments: &[Segment],
         nests: &Nests,
     ) -> std::result::Result<(Staged, Hash), Outcome> {
-        let mut file: StagedFile = self.build(path, nests, Nest::file, Stage::file)?;
+        let mut file: StagedFile =
+            self.build(path, nests, |nest, name| nest.file(name, mode), |stage| stage.file(mode))?;
         for segment in segments {
             file.write_at(segment.offset, &segment.bytes).map_err(|error| held(&error))?;
         }

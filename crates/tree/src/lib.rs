@@ -58,7 +58,7 @@ pub use reader::{Chunk, Reader};
 pub use remove::{Visit, remove_tree};
 pub use root::{Tree, identify};
 pub use sealing::{Sealing, unbroken};
-pub use stage::Stage;
+pub use stage::{PRIVATE_FILE, Stage};
 pub use staged::{Staged, StagedFile};
 pub use survey::{SurveyBounds, Surveyor, survey};
 pub use walk::{Listing, Step, Walk, list_part};

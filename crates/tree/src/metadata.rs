@@ -4,6 +4,7 @@
 //! the group bits, and a mode without write permission would keep an owner without privileges from setting attributes);
 //! times last. What is equal already costs no call and does not move the ctime.
 
+use crate::stage::Newborn;
 use crate::sys::Handle;
 use crate::{Error, Result, sys, xattr};
 use fulmar_model::{Kind, RelPath, Stat, Timestamp, Xattrs};
@@ -59,6 +60,24 @@ pub(crate) fn apply(
         set_mtime(handle, path, wanted.mtime)?;
     }
     Ok(())
+}
+
+/// The same for a file that was made a moment ago, and wants no attributes.
+pub(crate) fn apply_to_new(
+    handle: Handle<'_>,
+    path: &RelPath,
+    new: Newborn,
+    wanted: &Metadata,
+    ownership: Ownership,
+) -> Result<()> {
+    if ownership == Ownership::Keep && (new.uid, new.gid) != (wanted.uid, wanted.gid) {
+        set_owner(handle, path, wanted)?;
+    }
+    if new.mode != Some(wanted.mode & 0o7777) {
+        set_mode(handle, path, wanted.mode & 0o7777)?;
+    }
+    // It is new, and has the time of its first byte.
+    set_mtime(handle, path, wanted.mtime)
 }
 
 fn set_owner(handle: Handle<'_>, path: &RelPath, wanted: &Metadata) -> Result<()> {

@@ -50,7 +50,7 @@ impl Partials {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let fd = sys::create(self.dir.fd.as_fd(), name.as_bytes(), flags, Mode::RUSR | Mode::WUSR)
             .map_err(|source| Error::Create { path: self.dir.at(&name), source })?;
-        Ok(StagedFile::new(self.dir.clone(), name, fd, Made::Partial))
+        Ok(StagedFile::new(self.dir.clone(), name, fd, Made::Partial, None))
     }
 
     /// What was left for the path, if anything.

@@ -7,6 +7,8 @@ use crate::outflow::Outflow;
 use crate::partial::{leave, left_name};
 use crate::private::sweep;
 use crate::reader::REST_CHUNK_BYTES;
+use crate::stage::{Birth, Home};
+use crate::xattr::Via;
 use crate::{Dir, Error, Metadata, Ownership, Reader, Replace, Result, error, metadata, sys};
 use fulmar_model::{Hash, Kind, Name, RelPath, Stat};
 use rustix::fs::OFlags;
@@ -22,6 +24,9 @@ pub struct Staged {
     /// `None`: given back, and opened again by name when it is needed.
     fd: Option<Held>,
     made: Made,
+    /// Of a file that was not given any metadata yet.
+    birth: Option<Birth>,
+    home: Option<Arc<Home>>,
     /// Whether the name in the stage is still ours to remove.
     present: bool,
 }
@@ -56,7 +61,7 @@ pub(crate) enum Made {
 
 impl Staged {
     pub(crate) fn new(stage: Arc<Dir>, name: Name, fd: OwnedFd, made: Made) -> Self {
-        Self { stage, name, fd: Some(Held::new(fd)), made, present: true }
+        Self { stage, name, fd: Some(Held::new(fd)), made, birth: None, home: None, present: true }
     }
 
     pub(crate) fn path(&self) -> RelPath {
@@ -107,9 +112,24 @@ impl Staged {
         duplicate.map_err(|source| Error::OpenDirectory { path: self.path(), source })
     }
 
+    /// The inode of the directory that a file was built in, where that one comes with it.
+    pub fn home(&self) -> Option<u64> {
+        self.home.as_ref()?.inode
+    }
+
     /// Gives it its final metadata.
-    pub fn set_metadata(&self, wanted: &Metadata, ownership: Ownership) -> Result<()> {
-        metadata::apply(self.handle(&self.grip()?), &self.path(), self.stat()?, wanted, ownership)
+    pub fn set_metadata(&mut self, wanted: &Metadata, ownership: Ownership) -> Result<()> {
+        let birth = self.birth.take();
+        let (grip, path) = (self.grip()?, self.path());
+        let handle = self.handle(&grip);
+        if let Some(newborn) = birth.as_ref().and_then(Birth::newborn).filter(|_| wanted.xattrs.is_empty()) {
+            return metadata::apply_to_new(handle, &path, newborn, wanted, ownership);
+        }
+        let now = self.stat()?;
+        if let Some(birth) = birth {
+            birth.learn(&now, &Via::handle(handle));
+        }
+        metadata::apply(handle, &path, now, wanted, ownership)
     }
 
     /// Looks at it before it is published.
@@ -246,8 +266,9 @@ pub struct StagedFile {
 }
 
 impl StagedFile {
-    pub(crate) fn new(stage: Arc<Dir>, name: Name, fd: OwnedFd, made: Made) -> Self {
-        let staged = Staged { stage, name, fd: None, made, present: true };
+    pub(crate) fn new(stage: Arc<Dir>, name: Name, fd: OwnedFd, made: Made, birth: Option<Birth>) -> Self {
+        let home = birth.as_ref().map(|birth| birth.home.clone());
+        let staged = Staged { stage, name, fd: None, made, birth, home, present: true };
         Self { staged, fd, hasher: ContentHasher::default(), outflow: Outflow::default(), written: 0 }
     }
 

@@ -29,7 +29,7 @@ fn sparse(fixture: &Fixture, file: &str, pieces: &[(u64, Vec<u8>)], size: u64) {
 /// Copies through reader and staged file; checks that both hash what a plain read sees.
 fn copy(fixture: &Fixture, from: &str, to: &str) {
     let mut reader = open(fixture, from);
-    let mut staged = stage(fixture).file().expect("a staged file");
+    let mut staged = stage(fixture).file(0o600).expect("a staged file");
     while let Some(chunk) = reader.next_chunk(100_000).expect("a chunk") {
         assert!(chunk.bytes.len() <= 100_000 && !chunk.bytes.is_empty());
         staged.write_at(chunk.offset, &chunk.bytes).expect("a write");
@@ -117,11 +117,11 @@ fn only_regular_files_are_opened_and_a_fifo_does_not_hang() {
 fn what_arrives_out_of_order_is_refused_and_leaves_nothing() {
     let fixture = Fixture::new();
     let stage = stage(&fixture);
-    let mut staged = stage.file().expect("a file");
+    let mut staged = stage.file(0o600).expect("a file");
     staged.write_at(10, b"abc").expect("a write");
     assert!(matches!(staged.write_at(12, b"x"), Err(Error::OutOfOrder { offset: 12, written: 13, .. })));
     assert!(matches!(staged.finish(5), Err(Error::OutOfOrder { .. })));
-    let mut staged = stage.file().expect("a file");
+    let mut staged = stage.file(0o600).expect("a file");
     assert!(matches!(staged.write_at(u64::MAX, b"x"), Err(Error::Write { .. })));
     assert!(matches!(staged.finish(u64::MAX), Err(Error::Write { .. })));
     assert!(support::everything(&fixture.path(".fulmar/stage")).is_empty());

@@ -39,7 +39,7 @@ impl Scene {
     }
 
     fn lend(&self, path: &str, size: u64) -> Result<fulmar_model::Hash, Error> {
-        let (staged, hash) = self.lender.lend(&rel(path), size, self.stage.file()?, &|| false)?;
+        let (staged, hash) = self.lender.lend(&rel(path), size, self.stage.file(0o600)?, &|| false)?;
         staged.publish(self.replica.root(), &name("clone"))?;
         let clone = fs::read(self.replica.path().join("clone")).expect("content");
         assert!(hash == hash_bytes(&clone), "the hash is that of what is there");
@@ -126,7 +126,7 @@ fn what_is_not_the_file_that_was_spoken_of_is_not_lent_and_leaves_nothing() {
 fn a_clone_that_nobody_waits_for_is_given_up() {
     let Some(mount) = LoopMount::of(Format::Xfs, 320 << 20) else { return };
     let scene = Scene::new(&mount.path(), &mount.path());
-    let file = scene.stage.file().expect("a file");
+    let file = scene.stage.file(0o600).expect("a file");
     assert!(matches!(scene.lender.lend(&rel("d/file"), SIZE, file, &|| true), Err(Error::Stopped)));
     assert_eq!(scene.staged(), 0);
 }

@@ -41,7 +41,7 @@ fn hostile_names_are_listed_as_they_are() {
     ];
     let stage = fulmar_tree::Private::open(&fixture.tree).and_then(|private| private.stage()).expect("a stage");
     for bytes in &hostile {
-        let (staged, _) = stage.file().and_then(|file| file.finish(0)).expect("a file");
+        let (staged, _) = stage.file(0o600).and_then(|file| file.finish(0)).expect("a file");
         staged.publish_new(fixture.root(), &name(bytes)).expect("a name");
         assert!(fixture.tree.stat(&RelPath::parse(bytes).expect("a path")).expect("a stat").is_some());
     }

@@ -5,17 +5,10 @@ mod support;
 use fulmar_model::{Kind, Stat, Xattrs};
 use fulmar_tree::{Error, Metadata, Ownership, Private, digest};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use support::{Fixture, is_root, long_ago, metadata_of, name, stat_of, unprivileged, xattrs};
+use support::{ACL, Fixture, is_root, long_ago, metadata_of, name, stat_of, unprivileged, xattrs};
 
 /// A version 2 capability record: cap_net_bind_service, permitted and effective.
 const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-
-/// An ACL in the kernel's form: version 2, then tag, permissions and id of each entry.
-/// user::rw- user:1001:rw- group::r-- mask::rw- other::---
-const ACL: &[u8] = &[
-    2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 6, 0, 0xe9, 3, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255, 16, 0, 6, 0,
-    255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
-];
 
 fn wanted(mode: u16, owner: u32, attributes: &[(&str, &[u8])]) -> Metadata {
     Metadata { mode, uid: owner, gid: owner + 1, mtime: long_ago(), xattrs: xattrs(attributes) }
@@ -146,7 +139,7 @@ fn without_privileges_a_read_only_file_gets_what_its_owner_may_set() {
     let asked = wanted(0o660, 0, &[("user.a", b"1"), ("trusted.t", b"2"), ("system.posix_acl_access", ACL)]);
     unprivileged(|| {
         let stage = private.stage().expect("a stage");
-        let (staged, _) = stage.file().and_then(|file| file.finish(0)).expect("a file");
+        let (mut staged, _) = stage.file(0o600).and_then(|file| file.finish(0)).expect("a file");
         staged.set_metadata(&asked, Ownership::Skip).expect("metadata");
         staged.publish(fixture.root(), &name("file")).expect("published");
         let now = stat_of(fixture.root(), "file");

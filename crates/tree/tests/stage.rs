@@ -2,11 +2,11 @@
 
 mod support;
 
-use fulmar_model::{Device, Kind};
+use fulmar_model::{Device, Kind, Xattrs};
 use fulmar_tree::{Error, Metadata, Nest, Ownership, Private, Replace, lock_file};
 use rustix::io::Errno;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use support::{Fixture, everything, is_root, long_ago, metadata_of, name, stat_of, unprivileged};
+use support::{ACL, Fixture, everything, is_root, long_ago, metadata_of, name, stat_of, unprivileged};
 
 fn private(fixture: &Fixture) -> Private {
     Private::open(&fixture.tree).expect("a private directory")
@@ -29,9 +29,9 @@ fn a_file_replaces_another_complete_with_metadata_and_the_old_content_stays_with
     fixture.file("file", "old");
     let old = fixture.root().open_file(&name("file")).expect("a file");
     let stage = private(&fixture).stage().expect("a stage");
-    let mut staged = stage.file().expect("a file");
+    let mut staged = stage.file(0o600).expect("a file");
     staged.write_at(0, b"new").expect("a write");
-    let (staged, hash) = staged.finish(3).expect("a hash");
+    let (mut staged, hash) = staged.finish(3).expect("a hash");
     assert_eq!(hash, fulmar_tree::hash_bytes(b"new"));
     let wanted = Metadata { mode: 0o604, mtime: long_ago(), ..metadata_of(&staged.stat().expect("a stat")) };
     staged.set_metadata(&wanted, Ownership::Keep).expect("metadata");
@@ -50,7 +50,7 @@ fn what_is_not_published_disappears() {
     fixture.file("taken", "kept").mkdir("full/x");
     let stage = private(&fixture).stage().expect("a stage");
     drop((
-        stage.file().expect("a file"),
+        stage.file(0o600).expect("a file"),
         stage.directory().expect("a directory"),
         stage.symlink(b"x").expect("a symlink"),
     ));
@@ -69,13 +69,13 @@ fn a_directory_built_with_what_is_in_it_appears_whole_and_keeps_only_what_was_se
     let stage = private(&fixture).stage().expect("a stage");
     let outer = stage.directory().expect("a directory");
     let nest = Nest::of(&outer).expect("its inside");
-    let (stays, _) = nest.file(&name("stays")).and_then(|file| file.finish(0)).expect("a file");
-    let (moves, _) = nest.file(&name("moves")).and_then(|file| file.finish(0)).expect("a file");
+    let (stays, _) = nest.file(&name("stays"), 0o600).and_then(|file| file.finish(0)).expect("a file");
+    let (moves, _) = nest.file(&name("moves"), 0o600).and_then(|file| file.finish(0)).expect("a file");
     let goes = nest.symlink(&name("goes"), b"x").expect("a symlink");
     let inner = nest.directory(&name("inner")).expect("a directory");
     let deep =
         Nest::of(&inner).and_then(|nest| nest.special(&name("fifo"), Kind::Fifo, Device::default())).expect("a FIFO");
-    let taken = nest.file(&name("stays")).expect_err("it is taken");
+    let taken = nest.file(&name("stays"), 0o600).expect_err("it is taken");
     assert_eq!(taken.errno(), Errno::EXIST.raw_os_error());
     assert!(!fixture.path("outer").exists());
     outer.publish_new(fixture.root(), &name("outer")).expect("published");
@@ -88,6 +88,55 @@ fn a_directory_built_with_what_is_in_it_appears_whole_and_keeps_only_what_was_se
     assert_eq!(everything(&fixture.path("outer")), ["inner", "inner/fifo", "stays"]);
     assert!(fixture.path("moved").exists());
     assert_eq!(leftovers(&fixture), [""; 0]);
+}
+
+#[test]
+fn files_that_are_built_beside_each_other_have_what_was_wanted_for_each() {
+    let named = Xattrs::new(vec![(Box::from(&b"user.a"[..]), Box::from(&b"1"[..]))]);
+    let acl = Xattrs::new(vec![(Box::from(&b"system.posix_acl_default"[..]), Box::from(ACL))]);
+    for handed_down in [Xattrs::default(), acl] {
+        let fixture = Fixture::new();
+        let stage = private(&fixture).stage().expect("a stage");
+        let mut directory = stage.directory().expect("a directory");
+        let usual = metadata_of(&directory.stat().expect("a stat"));
+        let inside = Metadata { xattrs: handed_down, ..usual.clone() };
+        directory.set_metadata(&inside, Ownership::Keep).expect("metadata");
+        let nest = Nest::of(&directory).expect("its inside");
+        // The first of a kind is looked at, the others are taken to be like it.
+        let modes = [0o644, 0o644, 0o644, 0o644, 0o600, 0o666, 0o666, 0o400, 0o400, 0o4755, 0o4755, 0, 0o644];
+        for (number, mode) in modes.into_iter().enumerate() {
+            let wanted = Metadata {
+                mode,
+                mtime: long_ago(),
+                xattrs: if number == 2 { named.clone() } else { Xattrs::default() },
+                uid: if is_root() && number == 3 { 1234 } else { usual.uid },
+                ..usual
+            };
+            let names = [format!("{number} in it"), format!("{number} apart")].map(|text| name(&text));
+            for (name, file) in names.iter().zip([nest.file(&names[0], mode), stage.file(mode)]) {
+                let (mut staged, _) = file.and_then(|file| file.finish(0)).expect("a file");
+                staged.set_metadata(&wanted, Ownership::Keep).expect("metadata");
+                staged.publish_new(fixture.root(), name).expect("published");
+                let stat = fixture.root().stat(name).expect("a stat").expect("it is there");
+                let xattrs = fixture.root().xattrs(name, Kind::File).expect("attributes");
+                assert_eq!(Metadata { xattrs, ..metadata_of(&stat) }, wanted, "{number}");
+            }
+        }
+    }
+}
+
+#[test]
+fn metadata_can_be_set_more_than_once() {
+    let fixture = Fixture::new();
+    let stage = private(&fixture).stage().expect("a stage");
+    for _ in 0..2 {
+        let (mut staged, _) = stage.file(0o644).and_then(|file| file.finish(0)).expect("a file");
+        let usual = metadata_of(&staged.stat().expect("a stat"));
+        for mode in [0o400, 0o644] {
+            staged.set_metadata(&Metadata { mode, ..usual.clone() }, Ownership::Keep).expect("metadata");
+            assert_eq!(staged.stat().expect("a stat").mode, mode);
+        }
+    }
 }
 
 #[test]
@@ -217,12 +266,12 @@ fn without_privileges_a_directory_nobody_may_write_in_is_published_and_swept() {
         let stage = private.stage().expect("a stage");
         stage.symlink(b"x").expect("a symlink").publish_new(fixture.root(), &name("file")).expect("not a directory");
         for (to, mode) in [("read-only", 0o555), ("closed", 0o000)] {
-            let staged = stage.directory().expect("a directory");
+            let mut staged = stage.directory().expect("a directory");
             let wanted = Metadata { mode, mtime: long_ago(), ..metadata_of(&staged.stat().expect("a stat")) };
             staged.set_metadata(&wanted, Ownership::Skip).expect("metadata");
             staged.publish_new(fixture.root(), &name(to)).expect(to);
             assert_eq!(metadata_of(&stat_of(fixture.root(), to)), wanted);
-            let staged = stage.directory().expect("a directory");
+            let mut staged = stage.directory().expect("a directory");
             staged.set_metadata(&wanted, Ownership::Skip).expect("metadata");
             staged
                 .exchange(fixture.root(), &name("file"), &stat_of(fixture.root(), "file"))

@@ -13,7 +13,7 @@ use fulmar_link::Lane;
 use fulmar_model::{HeldReason, Kind, Name, RelPath};
 use fulmar_store::Work;
 use fulmar_wire::{FromPrimary, Page, Want};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio::sync::mpsc::{self, Receiver};
 
 /// Pages the replica has not answered, at most. Both sides count on it (docs/protocol.md).
@@ -29,6 +29,9 @@ pub(super) struct Comparing {
     pub(super) pages: Receiver<Listed>,
     /// By number.
     pub(super) unanswered: HashMap<u32, Unanswered>,
+    /// Directories that the replica lacks and that wait for their own page: planned right before what is in them, they come in one
+    /// batch with it, and are built whole there.
+    pub(super) missing: BTreeSet<RelPath>,
     pub(super) stage: Stage,
     /// While it lasts.
     pub(super) survey: Option<Survey>,
@@ -41,7 +44,7 @@ pub(super) struct Comparing {
 /// A page that the replica has not answered.
 pub(super) struct Unanswered {
     directory: RelPath,
-    names: Vec<Name>,
+    names: Vec<(Name, Kind)>,
     /// Names that are planned whatever the answer is.
     unknown: Vec<u32>,
 }
@@ -140,7 +143,9 @@ impl Visit<'_> {
         }
         let stage = if surveys { Stage::Surveying } else { Stage::Listing };
         let (unanswered, again, left) = (HashMap::new(), false, None);
-        self.comparing = Some(Comparing { subtree, since_ms, after, pages, unanswered, stage, survey, again, left });
+        let missing = BTreeSet::new();
+        self.comparing =
+            Some(Comparing { subtree, since_ms, after, pages, unanswered, missing, stage, survey, again, left });
         self.session.pulse.send_modify(|pulse| {
             pulse.state = ReplicaState::Comparing;
             (pulse.listed, pulse.listing_ended) = (0, false);
@@ -159,7 +164,7 @@ impl Visit<'_> {
                 }
                 let (page, count) = (self.next_page, entries.len() as u64);
                 self.next_page = self.next_page.wrapping_add(1);
-                let names = entries.iter().map(|(name, _)| name.clone()).collect();
+                let names = entries.iter().map(|(name, entry)| (name.clone(), entry.node.kind())).collect();
                 comparing.unanswered.insert(page, Unanswered { directory: directory.clone(), names, unknown });
                 let page = Page { page, directory, part: (part.index(), part.of()), more, entries };
                 self.sender.send(Lane::Urgent, FromPrimary::Page(page).encode()?).await?;
@@ -196,10 +201,18 @@ impl Visit<'_> {
         let mut planned: BTreeMap<_, _> = unknown.into_iter().map(|index| (index, Have::Unknown)).collect();
         planned.extend(wants.iter().map(|want| (want.index, want.have.map_or(Have::Missing, Have::Content))));
         self.session.pulse.send_modify(|pulse| pulse.wanted += planned.len() as u64);
+        if comparing.missing.remove(&directory) {
+            self.asked.push_back((directory.clone(), Have::Missing));
+        }
         for (index, have) in planned {
             let name = usize::try_from(index).ok().and_then(|index| names.get(index));
-            let name = name.ok_or(Error::Protocol("an entry that was not listed"))?;
-            self.asked.push_back((directory.join(name), have));
+            let (name, kind) = name.ok_or(Error::Protocol("an entry that was not listed"))?;
+            let path = directory.join(name);
+            if (have, *kind) == (Have::Missing, Kind::Directory) {
+                comparing.missing.insert(path);
+            } else {
+                self.asked.push_back((path, have));
+            }
         }
         Ok(())
     }
@@ -272,6 +285,12 @@ impl Visit<'_> {
         let Some(comparing) = self.comparing.as_mut() else { return Ok(false) };
         if flying || !comparing.unanswered.is_empty() || !self.asked.is_empty() {
             return Ok(false);
+        }
+        if comparing.stage == Stage::Settling && !comparing.missing.is_empty() {
+            // They could not be read, or are gone.
+            let rest = std::mem::take(&mut comparing.missing);
+            self.asked.extend(rest.into_iter().map(|path| (path, Have::Missing)));
+            return Ok(true);
         }
         let message = match &comparing.stage {
             Stage::Settling => {

@@ -68,6 +68,13 @@ pub fn xattrs(pairs: &[(&str, &[u8])]) -> Xattrs {
 }
 
 /// The metadata that `stat` shows, without attributes.
+/// An ACL in the kernel's form: version 2, then tag, permissions and id of each entry.
+/// user::rw- user:1001:rw- group::r-- mask::rw- other::---
+pub const ACL: &[u8] = &[
+    2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 6, 0, 0xe9, 3, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255, 16, 0, 6, 0,
+    255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
+];
+
 pub fn metadata_of(stat: &Stat) -> Metadata {
     Metadata { mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, xattrs: Xattrs::default() }
 }
