@@ -53,6 +53,16 @@ fn build(cluster: &Cluster) {
     assert!(touched.unwrap().success());
 }
 
+/// Somebody else's copy of it.
+fn copy(cluster: &Cluster) {
+    let copied = Command::new("rsync")
+        .args(["-aHAXS", "--numeric-ids"])
+        .arg(cluster.source().join("."))
+        .arg(cluster.replica(0))
+        .status();
+    assert!(copied.unwrap().success());
+}
+
 #[test]
 fn what_is_equal_when_the_state_is_lost_is_removed_linked_and_renamed_as_ever() {
     if !need("rsync") {
@@ -75,12 +85,7 @@ fn what_is_equal_in_a_copy_that_is_adopted_is_removed_linked_and_renamed_as_ever
     }
     let cluster = cluster();
     build(&cluster);
-    let copied = Command::new("rsync")
-        .args(["-aHAXS", "--numeric-ids"])
-        .arg(cluster.source().join("."))
-        .arg(cluster.replica(0))
-        .status();
-    assert!(copied.unwrap().success());
+    copy(&cluster);
     let follow = cluster.follow(&["--adopt"]);
     cluster.settle();
     live_on(&cluster);
@@ -102,6 +107,22 @@ fn a_second_replica_that_joins_equal_does_not_hide_what_goes_from_the_first() {
     cluster.settle();
     live_on(&cluster);
     oracle::assert_equal(cluster.source(), &cluster.replica(1));
+    follow.stop();
+}
+
+#[test]
+fn what_is_equal_in_a_copy_that_joins_later_is_removed_linked_and_renamed_as_ever() {
+    if !need("rsync") {
+        return;
+    }
+    let cluster = cluster();
+    build(&cluster);
+    cluster.sync_to(&[cluster.replica(1).as_os_str()], &[]).expect(0);
+    copy(&cluster);
+    let replicas = [cluster.replica(0), cluster.replica(1)];
+    let follow = cluster.follow_to(&replicas.each_ref().map(|replica| replica.as_os_str()), &["--adopt"]);
+    cluster.settle();
+    live_on(&cluster);
     follow.stop();
 }
 

@@ -4,7 +4,7 @@ mod played;
 
 use fulmar_link::{Lane, Link};
 use fulmar_model::{Id, Outcome, RelPath, ReplicaId};
-use fulmar_primary::{Primary, Settings};
+use fulmar_primary::{Mode, Primary, Settings};
 use fulmar_wire::{FromPrimary, FromReplica, Operation, Page, Want, Welcome};
 use played::settings;
 use std::collections::{HashMap, HashSet};
@@ -184,6 +184,51 @@ async fn a_directory_that_is_missing_comes_right_before_what_is_in_it() {
     let order = tokio::time::timeout(PATIENCE, order.recv()).await.expect("in time").expect("all of it");
     let order: Vec<_> = order.iter().filter(|path| !path.is_root()).map(RelPath::to_string).collect();
     assert_eq!(order, ["d0", "d0/f", "d1", "d1/f", "d2"]);
+}
+
+/// Takes everything, goes away, and lacks everything when it comes back: a file is made then in a directory whose page it
+/// does not answer.
+async fn play_twice(link: Link, second: bool, source: PathBuf, order: UnboundedSender<Vec<RelPath>>) {
+    let mut replica = Replica { link, ear: Ear::default() };
+    replica.wants("", true).await;
+    if !second {
+        for directory in ["d0", "d1", "d2"] {
+            replica.wants(directory, true).await;
+        }
+        while !matches!(replica.ear.asks, Some(Asks::Listed)) {
+            replica.hear_and_answer().await;
+        }
+        return;
+    }
+    let live = RelPath::parse(b"d2/live").expect("a path");
+    std::fs::write(source.join("d2/live"), "content").expect("a file");
+    while !replica.ear.all.contains(&live) {
+        replica.hear_and_answer().await;
+    }
+    let _ = order.send(replica.ear.order);
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_in_a_directory_that_waits_for_its_page_does_not_wait() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let source = directory.path().join("source");
+    for number in 0..3 {
+        std::fs::create_dir_all(source.join(format!("d{number}"))).expect("a directory");
+        std::fs::write(source.join(format!("d{number}/f")), "content").expect("a file");
+    }
+    std::fs::create_dir(directory.path().join("state")).expect("a directory");
+    let (tell, mut order) = unbounded_channel();
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let serve = move |link| {
+        let second = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
+        drop(tokio::spawn(play_twice(link, second, source.clone(), tell.clone())));
+    };
+    let settings = Settings { clock: now_ms, mode: Mode::Follow, ..settings(directory.path(), serve) };
+    let (_primary, _sessions) = Primary::start(settings, None).await.expect("it starts");
+    let order = tokio::time::timeout(PATIENCE, order.recv()).await.expect("in time").expect("all of it");
+    let order: Vec<_> = order.iter().filter(|path| !path.is_root()).map(RelPath::to_string).collect();
+    assert_eq!(order, ["d2", "d2/live"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

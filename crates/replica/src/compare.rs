@@ -238,7 +238,10 @@ impl Comparer {
             && (!self.owners || (entry.uid, entry.gid) == (now.uid, now.gid))
             && entry.mtime == now.mtime;
         let Some(dir) = &at.dir else { return Ok(Some(None)) };
+        // What is here and nowhere recorded would be somebody else's when its turn comes to be replaced or to go.
+        let is_it = |record: &Record| (record.stat.inode, record.stat.kind) == (now.inode, now.kind);
         let equal = metadata
+            && (self.catalog.is_none() || record.is_some_and(is_it))
             && self.same_attributes(dir, name, entry, now, proved)
             && self.same_links(entry, now, proved)?
             && match &entry.node {

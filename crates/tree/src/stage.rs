@@ -30,8 +30,8 @@ pub struct Stage {
 pub(crate) struct Home {
     /// Its inode, where it becomes visible itself.
     pub(crate) inode: Option<u64>,
-    /// The first file that was made here, where it had no attributes to replicate; and the mode that was asked for.
-    first: OnceLock<(Newborn, u16)>,
+    /// The first file that was made here, and the mode that was asked for; `None` where it was given attributes to replicate.
+    first: OnceLock<Option<(Newborn, u16)>>,
 }
 
 impl Home {
@@ -60,17 +60,16 @@ pub(crate) struct Birth {
 impl Birth {
     /// What it was when it was made, where another one was looked at.
     pub(crate) fn newborn(&self) -> Option<Newborn> {
-        let (first, asked) = *self.home.first.get()?;
+        let (first, asked) = (*self.home.first.get()?)?;
         Some(Newborn { mode: first.mode.filter(|_| asked == self.asked), ..first })
     }
 
     /// The first one is looked at: nobody has given it anything yet.
     pub(crate) fn learn(&self, stat: &Stat, via: &Via<'_>) {
-        if self.home.first.get().is_none() && xattr::read_plain(via).is_ok_and(|given| given.is_empty()) {
-            let newborn = Newborn { mode: Some(stat.mode), uid: stat.uid, gid: stat.gid };
-            // Another thread may have been first.
-            let _ = self.home.first.set((newborn, self.asked));
-        }
+        self.home.first.get_or_init(|| {
+            let is_plain = xattr::read_plain(via).is_ok_and(|given| given.is_empty());
+            is_plain.then_some((Newborn { mode: Some(stat.mode), uid: stat.uid, gid: stat.gid }, self.asked))
+        });
     }
 }
 

@@ -67,7 +67,6 @@ pub fn xattrs(pairs: &[(&str, &[u8])]) -> Xattrs {
     Xattrs::new(pairs.iter().map(|(name, value)| (name.as_bytes().into(), (*value).into())).collect())
 }
 
-/// The metadata that `stat` shows, without attributes.
 /// An ACL in the kernel's form: version 2, then tag, permissions and id of each entry.
 /// user::rw- user:1001:rw- group::r-- mask::rw- other::---
 pub const ACL: &[u8] = &[
@@ -75,6 +74,7 @@ pub const ACL: &[u8] = &[
     255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
 ];
 
+/// The metadata that `stat` shows, without attributes.
 pub fn metadata_of(stat: &Stat) -> Metadata {
     Metadata { mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, xattrs: Xattrs::default() }
 }
