@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use fulmar_testkit::{Cluster, Random, Rsh, fixture::Node::File, need, oracle};
 
 const MIB: usize = 1 << 20;
+const MAILS: usize = 100_000;
 
 /// Bytes that neither shrink nor repeat.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -56,6 +57,17 @@ impl Wire {
     fn cost(&self) -> usize {
         self.sync().expect(0);
         oracle::assert_equal(self.cluster.source(), &self.cluster.replica(0));
+        self.sent()
+    }
+
+    /// Bytes sent to a place that hears them and is no replica.
+    fn greeting(&self) -> usize {
+        let place = self.cluster.replica(1);
+        fs::create_dir(&place).unwrap();
+        fs::write(place.join("precious"), "somebody's").unwrap();
+        let mut target = OsString::from("host:");
+        target.push(place);
+        self.cluster.sync_to(&[&target], &["--rsh", self.rsh.command().to_str().unwrap()]).expect(2);
         self.sent()
     }
 
@@ -286,7 +298,7 @@ fn renames_cost_a_few_hundred_bytes_whatever_is_renamed() {
     let wire = Wire::new(&noise(13, 1 << 20));
     let source = wire.cluster.source();
     fs::create_dir_all(source.join("cur")).unwrap();
-    for number in 0..3000 {
+    for number in 0..MAILS {
         fs::write(source.join("cur").join(format!("1700000000.M{number}P1.host,S=9,W=9:2,")), "a message").unwrap();
     }
     let mut target = OsString::from("host:");
@@ -308,7 +320,18 @@ fn renames_cost_a_few_hundred_bytes_whatever_is_renamed() {
     };
     moved("the flag of a mail", 300, &|| flag(7));
     moved("a file of 1 MiB", 300, &|| fs::rename(wire.large(), source.join("renamed")).unwrap());
-    moved("a directory of 3000 mails", 1024, &|| fs::rename(source.join("cur"), source.join("away")).unwrap());
+    // What both sides read, of which they have it all in memory or on disk.
+    fs::write(source.join("cur/large"), noise(14, 64 * MIB)).unwrap();
+    wire.cluster.assert_in_sync(1);
+    let read = || {
+        let io = fs::read_to_string(format!("/proc/{}/io", follow.pid())).unwrap();
+        let read = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+        read.parse::<usize>().unwrap()
+    };
+    let before = read();
+    moved("a directory of 100 000 mails", 1024, &|| fs::rename(source.join("cur"), source.join("away")).unwrap());
+    let read = read() - before;
+    assert!(read < 64 * MIB, "{read} bytes were read to rename a directory");
     follow.stop();
 }
 
@@ -327,9 +350,11 @@ fn of_a_tree_only_the_directories_that_differ_are_listed() {
         }
     }
     let first = wire.cost();
-    assert!(first > 50_000, "{first} bytes for 6000 mails");
+    assert!(first > 40_000, "{first} bytes for 6000 mails");
     let nothing = wire.cost();
     assert!(nothing < 300, "{nothing} bytes when nothing changed, the greeting included");
+    let nothing = nothing - wire.greeting();
+    assert!(nothing < 200, "{nothing} bytes when nothing changed, without the greeting");
 
     // The fingerprint of each directory, and the entries of one.
     fs::write(source.join("user03/folder033/new"), "one more").unwrap();
