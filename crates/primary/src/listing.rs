@@ -25,7 +25,7 @@ const ENTRY_BYTES: usize = 128;
 pub(crate) enum Listed {
     /// First, where a survey was asked for and not taken back: what each directory comes to. `None`: there are too many.
     Survey(Option<Vec<Printed>>),
-    /// Entries of one directory; by number those that are to be planned whatever the replica says.
+    /// Entries of one directory; by number, in order, those that are to be planned whatever the replica says.
     Page { directory: RelPath, part: Part, more: bool, entries: Vec<(Name, Entry)>, unknown: Vec<u32> },
     /// A directory that cannot be read. Nothing is said of what is in it, so nothing of it is removed.
     Unreadable { path: RelPath, errno: i32 },

@@ -125,7 +125,11 @@ impl Stager {
                 (self.build(path, nests, |nest, name| nest.symlink(name, target), |s| s.symlink(target))?, NO_HASH)
             }
             (Node::Fifo | Node::CharDevice(_) | Node::BlockDevice(_), _) => {
-                (self.special(path, &entry.node, nests)?, NO_HASH)
+                match self.special(path, &entry.node, nests) {
+                    // Not everybody may make one. What somebody else made is as good.
+                    Err(_) if self.has_special(path, &entry.node) => return Ok(None),
+                    made => (made?, NO_HASH),
+                }
             }
             // Most exist already.
             (Node::Directory, _) if path.is_root() || !nests.is_missing(&self.tree, path) => return Ok(None),
@@ -181,6 +185,14 @@ impl Stager {
             file.write_at(segment.offset, &segment.bytes).map_err(|error| held(&error))?;
         }
         file.finish(size).map_err(|error| held(&error))
+    }
+
+    fn has_special(&self, path: &RelPath, node: &Node) -> bool {
+        let same = |now: Stat| match node {
+            Node::CharDevice(device) | Node::BlockDevice(device) => now.kind == node.kind() && now.node == *device,
+            _ => now.kind == node.kind(),
+        };
+        matches!(self.tree.stat(path), Ok(Some(now)) if same(now))
     }
 
     fn special(&self, path: &RelPath, node: &Node, nests: &Nests) -> std::result::Result<Staged, Outcome> {

@@ -1,14 +1,13 @@
 //! A comparison under way: of a whole tree what both sides have in sum (`survey`), pages that wait for an answer, then the
 //! paths only the replica has.
 
-use super::flight::{Errand, GONE, Landed, Left};
+use super::flight::{GONE, Landed, Left};
 use super::survey::Survey;
 use super::visit::{ASKED_MAX, Visit};
 use crate::listing::{Listed, Lister};
 use crate::plan::Have;
 use crate::planner::Planner;
 use crate::status::ReplicaState;
-use crate::step::Step;
 use crate::{Error, Result};
 use fulmar_link::Lane;
 use fulmar_model::{HeldReason, Kind, Name, RelPath};
@@ -30,8 +29,8 @@ pub(super) struct Comparing {
     pub(super) pages: Receiver<Listed>,
     /// By number.
     pub(super) unanswered: HashMap<u32, Unanswered>,
-    /// Directories that the replica wants and that wait for their own page: planned right before what is in them, they come in one
-    /// batch with it, and are built whole there. At most [`ASKED_MAX`].
+    /// Directories that neither side knows, and that wait for their own page: planned right before what is in them, they come in one
+    /// batch with it, and are built whole there. Whoever has a change in them meanwhile plans the way to it. At most [`ASKED_MAX`].
     pub(super) missing: BTreeSet<RelPath>,
     pub(super) stage: Stage,
     /// While it lasts.
@@ -46,7 +45,7 @@ pub(super) struct Comparing {
 pub(super) struct Unanswered {
     directory: RelPath,
     names: Vec<(Name, Kind)>,
-    /// Names that are planned whatever the answer is.
+    /// Names that are planned whatever the answer is, in order.
     unknown: Vec<u32>,
 }
 
@@ -199,7 +198,7 @@ impl Visit<'_> {
         let Some(Unanswered { directory, names, unknown }) = comparing.unanswered.remove(&page) else {
             return Err(stray);
         };
-        let mut planned: BTreeMap<_, _> = unknown.into_iter().map(|index| (index, Have::Unknown)).collect();
+        let mut planned: BTreeMap<_, _> = unknown.iter().map(|index| (*index, Have::Unknown)).collect();
         planned.extend(wants.iter().map(|want| (want.index, want.have.map_or(Have::Missing, Have::Content))));
         self.session.pulse.send_modify(|pulse| pulse.wanted += wants.len() as u64);
         if comparing.missing.remove(&directory) {
@@ -209,41 +208,14 @@ impl Visit<'_> {
             let name = usize::try_from(index).ok().and_then(|index| names.get(index));
             let (name, kind) = name.ok_or(Error::Protocol("an entry that was not listed"))?;
             let path = directory.join(name);
-            if (have, *kind) == (Have::Missing, Kind::Directory) && comparing.missing.len() < ASKED_MAX {
+            let waits = (have, *kind) == (Have::Missing, Kind::Directory) && unknown.binary_search(&index).is_ok();
+            if waits && comparing.missing.len() < ASKED_MAX {
                 comparing.missing.insert(path);
             } else {
                 self.asked.push_back((path, have));
             }
         }
         Ok(())
-    }
-
-    /// What a batch does in directories that wait for their page does not wait with them: they go before it.
-    pub(super) async fn ship_above(&mut self, steps: &[Step]) -> Result<()> {
-        let would = self.session.would.is_some();
-        let Some(comparing) = self.comparing.as_mut().filter(|comparing| !would && !comparing.missing.is_empty())
-        else {
-            return Ok(());
-        };
-        let (mut above, mut last) = (BTreeSet::new(), None);
-        for path in steps.iter().map(|step| &step.path) {
-            above.extend(comparing.missing.take(path));
-            let parent = path.parent();
-            if parent != last {
-                above.extend(path.ancestors().iter().filter_map(|at| comparing.missing.take(at)));
-                last = parent;
-            }
-        }
-        if above.is_empty() {
-            return Ok(());
-        }
-        let (since_ms, after) = (Some(comparing.since_ms), comparing.after.clone());
-        let (mut asked, replica) = (Vec::from_iter(above), self.replica);
-        let paths = asked.iter().map(|path| (path.clone(), Have::Missing)).collect();
-        let (steps, rest) = self.session.planner.ask(move |planner| planner.look(paths, Some(replica))).await??;
-        asked.truncate(asked.len() - rest.len());
-        self.asked.extend(rest);
-        self.dispatch(steps, Errand { asked, since_ms, comparing: true, after, ..Errand::default() }).await
     }
 
     pub(super) async fn compared(&mut self, extras: u64) -> Result<()> {

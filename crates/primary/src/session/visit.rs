@@ -305,12 +305,6 @@ impl<'a> Visit<'a> {
             }
             return Ok(());
         }
-        self.ship_above(&steps).await?;
-        self.dispatch(steps, errand).await
-    }
-
-    /// Sends a batch as it is.
-    pub(super) async fn dispatch(&mut self, steps: Vec<Step>, errand: Errand) -> Result<()> {
         let position = errand.position;
         self.noted |= position.is_some();
         let mut flight = Flight::new(self.next_batch, errand, steps, (self.session.clock)());
