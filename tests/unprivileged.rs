@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
+use std::process::Command;
 
 use fulmar_testkit::fixture::Node::File;
 use fulmar_testkit::{Cluster, NOBODY, fixture, need, need_root};
@@ -35,6 +36,23 @@ fn a_directory_that_cannot_be_read_is_held_until_it_can() {
         cluster.sync(&[]).expect(0);
         assert_eq!(fs::read_to_string(cluster.replica(0).join("closed/b")).unwrap(), "2");
     }
+}
+
+#[test]
+fn a_device_that_root_has_made_on_both_sides_is_not_made_again() {
+    let Some(cluster) = cluster() else { return };
+    set_mode(&cluster.source().join("closed"), 0o755);
+    let (device, replica) = (cluster.source().join("null"), cluster.replica(0));
+    fixture::everything(&cluster.path().join("everything"));
+    fs::create_dir(&replica).unwrap();
+    chown(&replica, Some(NOBODY), Some(NOBODY)).unwrap();
+    for (from, to) in [(cluster.path().join("everything/null"), device.clone()), (device, replica.join("null"))] {
+        assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+    }
+    for _ in 0..2 {
+        cluster.sync(&["--adopt"]).expect(0);
+    }
+    assert_eq!(fs::read_to_string(replica.join("a")).unwrap(), "1");
 }
 
 #[test]
