@@ -157,7 +157,7 @@ impl Primary {
         let end = CancellationToken::new();
         let opening = settings.clone();
         let opened = tokio::task::spawn_blocking(move || State::open(&opening)).await.map_err(|_| Error::Gone)??;
-        let State { tree, lock, queue, catalog, guard, resumable } = opened;
+        let State { tree, lock, queue, catalog, guard } = opened;
         let (last, last_seen) = watch::channel(queue.last());
         let queue_id = queue.id();
         let queue = Keeper::start("fulmar-queue", queue)?;
@@ -187,7 +187,7 @@ impl Primary {
         let (mut meter, mut flushes) = (None, None);
         if settings.mode == Mode::Follow {
             let names: Vec<_> = settings.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
-            queue.ask(move |queue| forget_others(queue, &names)).await??;
+            let resumable = queue.ask(move |queue| forget_others(queue, &names)).await??;
             let (flush_in, flush_out) = mpsc::channel(16);
             let supervisor = Supervisor {
                 settings: settings.clone(),
@@ -442,8 +442,6 @@ struct State {
     queue: Queue,
     catalog: Catalog,
     guard: Guard,
-    /// Whether a replica can go on from a cursor.
-    resumable: bool,
 }
 
 impl State {
@@ -467,11 +465,10 @@ impl State {
                 queue.reset_cursor(row.id)?;
             }
         }
-        let resumable = queue.replicas()?.iter().any(|row| row.cursor.is_some());
         // What was taken before this start counts as planned: it is shipped by state alone.
         while !queue.take(4096)?.is_empty() {}
         let guard = open_guard(settings, &tree, &mut queue)?;
-        Ok(Self { tree, lock, queue, catalog, guard, resumable })
+        Ok(Self { tree, lock, queue, catalog, guard })
     }
 }
 
@@ -493,13 +490,17 @@ fn audit_settings(settings: &Settings) -> AuditSettings {
 }
 
 /// A replica that is not followed any more must not keep the queue from being pruned. Should it come back, it compares.
-fn forget_others(queue: &mut Queue, names: &[String]) -> fulmar_store::Result<()> {
+/// Gives whether one of the others can go on from a cursor.
+fn forget_others(queue: &mut Queue, names: &[String]) -> fulmar_store::Result<bool> {
+    let mut resumable = false;
     for row in queue.replicas()? {
-        if !names.contains(&row.name) {
+        if names.contains(&row.name) {
+            resumable |= row.cursor.is_some();
+        } else {
             queue.forget(row.id)?;
         }
     }
-    Ok(())
+    Ok(resumable)
 }
 
 /// Opens a database; one that is damaged is set aside first.
