@@ -12,8 +12,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-/// What is asked of the kernel in one read.
-const READ_BYTES: usize = 256 * 1024;
+/// What is asked of the kernel in one read: room for a chunk of a large file, and what is in front of it.
+const READ_BYTES: usize = 257 * 1024;
+/// A frame from this size on is not copied: the memory it was received in goes with it.
+const LONG_BYTES: usize = READ_BYTES / 2;
 /// How much of a banner is quoted.
 const BANNER_BYTES: usize = 200;
 /// How long the rest of a banner is waited for.
@@ -46,7 +48,10 @@ impl Stream {
                 self.buffer.drain(..self.consumed);
                 self.consumed = 0;
             }
-            self.buffer.reserve(count.max(READ_BYTES));
+            match count {
+                ..LONG_BYTES => self.buffer.reserve(READ_BYTES),
+                _ => self.buffer.reserve_exact(count - self.buffer.len()),
+            }
             let packed = match &mut self.unpacker {
                 None => &mut self.buffer,
                 Some(unpacker) => {
@@ -93,8 +98,14 @@ impl Stream {
         let Some(prefix) = self.waiting().first_chunk::<LENGTH_BYTES>().copied() else { return Ok(None) };
         let length = Frame::length(prefix).map_err(Error::Frame)?;
         let Some(body) = self.waiting().get(LENGTH_BYTES..LENGTH_BYTES + length) else { return Ok(None) };
+        let end = LENGTH_BYTES + length;
+        // At least half of that memory must be its own.
+        if self.consumed == 0 && length >= LONG_BYTES && self.buffer.capacity() <= 2 * end {
+            let rest = self.buffer.split_off(end);
+            return Ok(Some(Frame::taken(std::mem::replace(&mut self.buffer, rest))));
+        }
         let frame = Frame::received(prefix, body);
-        self.consumed += LENGTH_BYTES + length;
+        self.consumed += end;
         Ok(Some(frame))
     }
 

@@ -2,7 +2,8 @@
 
 use crate::link::Lanes;
 use crate::pack::{Cost, PIECE_BYTES_MAX, Packing};
-use std::io;
+use fulmar_wire::Frame;
+use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
 use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -27,14 +28,25 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 
     /// Writes frames until every sender is gone or the other side is; the reading half reports which.
     pub(crate) async fn run(mut self, mut lanes: Lanes) {
-        let mut gathered = Vec::with_capacity(GATHER_BYTES);
-        while let Some(frame) = lanes.next().await {
-            gathered.extend_from_slice(frame.as_bytes());
-            while gathered.len() < GATHER_BYTES {
-                let Some(frame) = lanes.ready() else { break };
+        let (mut gathered, mut long) = (Vec::with_capacity(GATHER_BYTES), None);
+        while let Some(frame) = match long.take() {
+            None => lanes.next().await,
+            long => long,
+        } {
+            let written = if is_long(&frame) {
+                self.write(frame.as_bytes()).await
+            } else {
                 gathered.extend_from_slice(frame.as_bytes());
-            }
-            if let Err(error) = self.write(&gathered).await {
+                while gathered.len() < GATHER_BYTES && long.is_none() {
+                    match lanes.ready() {
+                        Some(frame) if is_long(&frame) => long = Some(frame),
+                        Some(frame) => gathered.extend_from_slice(frame.as_bytes()),
+                        None => break,
+                    }
+                }
+                self.write(&gathered).await
+            };
+            if let Err(error) = written {
                 tracing::debug!(%error, "write to the link");
                 return;
             }
@@ -50,12 +62,13 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     async fn write(&mut self, raw: &[u8]) -> io::Result<()> {
         for piece in raw.chunks(PIECE_BYTES_MAX) {
             let began = Instant::now();
-            let bytes = match &mut self.packing {
+            let parts = match &mut self.packing {
                 Some(packing) => packing.pack(piece)?,
-                None => piece,
+                None => [piece, &[]],
             };
-            let (length, packed) = (bytes.len() as u64, Instant::now());
-            self.to.write_all(bytes).await?;
+            let [length, behind] = parts.map(|part| part.len() as u64);
+            let (length, packed) = (length + behind, Instant::now());
+            write_both(&mut self.to, parts).await?;
             self.to.flush().await?;
             if let Some(rate) = self.rate {
                 let nanos = length * 1_000_000_000 / rate.get();
@@ -72,4 +85,24 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         }
         Ok(())
     }
+}
+
+/// Writes all of both, together where that goes.
+async fn write_both(to: &mut (impl AsyncWrite + Unpin), [mut first, mut second]: [&[u8]; 2]) -> io::Result<()> {
+    while !first.is_empty() && !second.is_empty() {
+        let written = to.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let of_first = written.min(first.len());
+        first = first.get(of_first..).unwrap_or_default();
+        second = second.get(written - of_first..).unwrap_or_default();
+    }
+    to.write_all(first).await?;
+    to.write_all(second).await
+}
+
+/// Whether it is written as it is.
+fn is_long(frame: &Frame) -> bool {
+    frame.as_bytes().len() >= GATHER_BYTES
 }

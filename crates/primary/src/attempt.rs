@@ -257,6 +257,7 @@ impl Shipper {
             if matches!(form, Form::Whole(_)) {
                 self.put(order, chunk.offset, &chunk.bytes, others)?;
             }
+            reader.reuse(chunk);
             self.poll()?;
             if self.is_answered(order.stream) {
                 return Ok(false);

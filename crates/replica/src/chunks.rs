@@ -24,6 +24,10 @@ use std::sync::mpsc::Receiver;
 /// Bytes of chunks the primary may have under way.
 pub(crate) const CREDIT_BYTES: u32 = 4 << 20;
 
+/// Credit that is kept until the end of a file at most: an answer for each chunk wakes half a dozen threads. A primary that has used
+/// all of it still gets enough back for the longest chunk.
+const OWED_BYTES_MAX: u32 = 1 << 20;
+
 /// Files above this size are synced here, beside the batches, which would wait for them; smaller ones with their batch.
 const SYNC_BYTES_MIN: u64 = 4 << 20;
 
@@ -80,7 +84,7 @@ enum Incoming {
 impl Writer {
     /// Runs until the session is gone.
     pub(crate) fn run(mut self) -> Result<()> {
-        let mut files: HashMap<u64, Incoming> = HashMap::new();
+        let (mut files, mut owed): (HashMap<u64, Incoming>, u32) = (HashMap::new(), 0);
         while let Ok(piece) = self.pieces.recv() {
             match piece {
                 Piece::Abandon { stream } => {
@@ -104,21 +108,30 @@ impl Writer {
                     room_for(&files, stream)?;
                     let incoming = files.remove(&stream);
                     let (length, incoming) = (bytes.len(), self.begun(stream, incoming));
+                    owed += chunk_cost(length);
                     if bytes.is_empty() {
                         let staged = self.finish(stream, incoming, offset)?;
                         if self.stager.blocking_send(Order::Finished { stream, staged }).is_err() {
                             return Ok(());
                         }
+                        self.give_back(&mut owed)?;
                     } else {
                         let incoming = self.write(stream, incoming, offset, &bytes)?;
                         files.insert(stream, incoming);
                     }
-                    let credit = FromReplica::Credit { bytes: chunk_cost(length) }.encode()?;
-                    self.answers.send_blocking(Lane::Urgent, credit)?;
+                    if owed >= OWED_BYTES_MAX {
+                        self.give_back(&mut owed)?;
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Credit for what was written.
+    fn give_back(&self, owed: &mut u32) -> Result<()> {
+        let credit = FromReplica::Credit { bytes: std::mem::take(owed) }.encode()?;
+        Ok(self.answers.send_blocking(Lane::Urgent, credit)?)
     }
 
     fn offered(&mut self, offer: Offer) -> Result<Incoming> {

@@ -8,7 +8,7 @@ use fulmar_model::{Entry, Hash, Node, Outcome, RelPath, Timestamp, XattrDigest, 
 use fulmar_replica::serve_beside;
 use fulmar_testkit::{Format, LoopMount};
 use fulmar_tree::{Lender, Tree, hash_bytes};
-use fulmar_wire::{Content, FromPrimary, FromReplica, Lend, Operation};
+use fulmar_wire::{Content, FromPrimary, FromReplica, Lend, Operation, chunk_cost};
 use hello::{OPTIONS, hello};
 use std::fs;
 use std::path::Path;
@@ -42,16 +42,17 @@ async fn chunk(link: &mut Link, stream: u64, offset: u64, bytes: &[u8]) {
     say(link, FromPrimary::Chunk { stream, offset, bytes: bytes.to_vec().into() }).await;
 }
 
-/// The next that is said of a stream: whether it was asked for whole, before `credits` came back.
-async fn is_refused(link: &mut Link, stream: u64, credits: usize) -> bool {
+/// The next that is said of a stream: whether it was asked for whole, before the credit for `chunks` of so many bytes, the last of
+/// which ends it, came back.
+async fn is_refused(link: &mut Link, stream: u64, chunks: &[usize]) -> bool {
     let (mut refused, mut back) = (false, 0);
-    while back < credits {
+    while back < chunks.iter().copied().map(chunk_cost).sum() {
         match hear(link).await {
             FromReplica::Basis(basis) => {
                 assert_eq!((basis.stream, basis.hash, basis.more), (stream, None, false));
                 refused = true;
             }
-            FromReplica::Credit { .. } => back += 1,
+            FromReplica::Credit { bytes } => back += bytes,
             other => panic!("not of a stream: {other:?}"),
         }
     }
@@ -102,7 +103,8 @@ async fn what_was_cloned_counts_only_as_what_the_primary_has_read() {
             at += bytes.len() as u64;
         }
         chunk(&mut link, stream, at, &[]).await;
-        assert!(is_refused(&mut link, stream, chunks.len() + 1).await, "{chunks:?}");
+        let sizes: Vec<_> = chunks.iter().map(|chunk| chunk.len()).chain([0]).collect();
+        assert!(is_refused(&mut link, stream, &sizes).await, "{chunks:?}");
         assert_eq!(put(&mut link, number, stream, read).await, [(0, Outcome::NeedContent)], "{chunks:?}");
         assert!(!large.exists(), "{chunks:?}");
     }
@@ -111,7 +113,7 @@ async fn what_was_cloned_counts_only_as_what_the_primary_has_read() {
     chunk(&mut link, 100, 0, &read.0[..20]).await;
     chunk(&mut link, 100, 20, &read.0[20..]).await;
     chunk(&mut link, 100, 32, &[]).await;
-    assert!(!is_refused(&mut link, 100, 3).await);
+    assert!(!is_refused(&mut link, 100, &[20, 12, 0]).await);
     assert_eq!(put(&mut link, 9, 100, read).await, []);
     assert!(fs::read(&large).expect("content") == CONTENT);
 }
@@ -130,7 +132,7 @@ async fn what_cannot_be_cloned_comes_in_the_next_stream() {
         say(&mut link, FromPrimary::Abandon { stream: 1 }).await;
         chunk(&mut link, 2, 0, CONTENT).await;
         chunk(&mut link, 2, CONTENT.len() as u64, &[]).await;
-        assert!(!is_refused(&mut link, 2, 2).await);
+        assert!(!is_refused(&mut link, 2, &[CONTENT.len(), 0]).await);
         assert_eq!(put(&mut link, 1, 2, hash_bytes(CONTENT)).await, []);
         assert!(fs::read(root.join("replica/large")).expect("content") == CONTENT);
     }

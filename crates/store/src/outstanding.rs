@@ -72,7 +72,12 @@ pub struct OutstandingCount {
 impl OutstandingCount {
     /// All of it.
     pub fn total(&self) -> u64 {
-        [self.content, self.compare, self.again, self.gone].into_iter().fold(self.held, u64::saturating_add)
+        self.to_do().saturating_add(self.held)
+    }
+
+    /// What can be done without anybody's help.
+    pub fn to_do(&self) -> u64 {
+        [self.content, self.compare, self.again, self.gone].into_iter().fold(0, u64::saturating_add)
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Reader {
     data_end: u64,
     sparse: bool,
     ended: bool,
+    /// For the next chunk.
+    spare: Vec<u8>,
 }
 
 impl Reader {
@@ -50,7 +52,8 @@ impl Reader {
         }
         let sparse = stat.allocated < stat.size;
         let data_end = if sparse { 0 } else { stat.size };
-        Ok(Self { fd, path, stat, hasher: ContentHasher::default(), position: 0, data_end, sparse, ended: false })
+        let (hasher, spare) = (ContentHasher::default(), Vec::new());
+        Ok(Self { fd, path, stat, hasher, position: 0, data_end, sparse, ended: false, spare })
     }
 
     /// As it was when it was opened.
@@ -64,7 +67,8 @@ impl Reader {
             return Ok(None);
         }
         let left = usize::try_from(self.data_end - self.position).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; left.min(max.max(1))];
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.resize(left.min(max.max(1)), 0);
         let offset = self.position;
         let length = self.read_at(offset, &mut bytes)?;
         bytes.truncate(length);
@@ -75,6 +79,11 @@ impl Reader {
         self.hasher.update(&bytes);
         self.position += length as u64;
         Ok(Some(Chunk { offset, bytes }))
+    }
+
+    /// Takes a chunk back that is of no use any more: the next one is read into its memory. The kernel has to clear new memory.
+    pub fn reuse(&mut self, chunk: Chunk) {
+        self.spare = chunk.bytes;
     }
 
     /// Reads at any place, as much as is there; neither moves `next_chunk` nor counts towards the hash.

@@ -45,6 +45,11 @@ impl Frame {
         Self([&prefix, body].concat().into())
     }
 
+    /// The same of a message that came behind its length in memory of its own, which the frame takes over.
+    pub fn taken(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+
     /// Length and message, as they go over the line.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

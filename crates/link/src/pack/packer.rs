@@ -1,7 +1,7 @@
 //! Makes the stream of one direction. It is a sequence of zstd frames (RFC 8878), which any zstd decoder reads as one.
 //!
 //! A frame lasts while the effort stays the same, so what was sent before helps what is sent next. A change of effort ends the
-//! frame and begins another. What is stored goes in a frame that is written here, of raw blocks: it costs a copy.
+//! frame and begins another. What is stored goes in a frame that is written here, of raw blocks: it costs nothing.
 
 use super::WINDOW_LOG;
 use super::pacer::Effort;
@@ -34,16 +34,21 @@ impl Packer {
         Ok(Self { encoder, open: None })
     }
 
-    /// Appends `raw`, packed, to `packed`: whoever has read that far can unpack all of it. At most [`PIECE_BYTES_MAX`].
-    /// An error ends the stream.
-    pub(crate) fn pack(&mut self, effort: Effort, raw: &[u8], packed: &mut Vec<u8>) -> io::Result<()> {
+    /// Appends `raw`, packed, to `packed`, and gives what belongs behind that as it is: whoever has read that far can unpack all
+    /// of it. From one byte to [`PIECE_BYTES_MAX`]. An error ends the stream.
+    pub(crate) fn pack<'r>(&mut self, effort: Effort, raw: &'r [u8], packed: &mut Vec<u8>) -> io::Result<&'r [u8]> {
         if self.open != Some(effort) {
             self.end(packed)?;
             self.begin(effort, packed)?;
         }
         match effort {
-            Effort::Stored => store(raw, packed),
-            Effort::Level(_) => self.compress(raw, packed),
+            Effort::Stored => {
+                // A raw block: the size is above the type, which is zero, and the mark of the last.
+                let size = u32::try_from(raw.len()).map_err(io::Error::other)?;
+                packed.extend_from_slice(&(size << 3).to_le_bytes()[..3]);
+                Ok(raw)
+            }
+            Effort::Level(_) => self.compress(raw, packed).map(|()| Default::default()),
         }
     }
 
@@ -93,14 +98,4 @@ fn until_done(
             return Ok(());
         }
     }
-}
-
-/// Raw blocks: in each header the size is above the type, which is zero, and the mark of the last.
-fn store(raw: &[u8], packed: &mut Vec<u8>) -> io::Result<()> {
-    for block in raw.chunks(PIECE_BYTES_MAX) {
-        let size = u32::try_from(block.len()).map_err(io::Error::other)?;
-        packed.extend_from_slice(&(size << 3).to_le_bytes()[..3]);
-        packed.extend_from_slice(block);
-    }
-    Ok(())
 }

@@ -17,11 +17,11 @@ impl Packing {
         Ok(Self { packer: Packer::new()?, pacer: Pacer::new(), packed: Vec::new() })
     }
 
-    /// What must be written for `raw` to be read. At most [`PIECE_BYTES_MAX`](super::PIECE_BYTES_MAX).
-    pub(crate) fn pack(&mut self, raw: &[u8]) -> io::Result<&[u8]> {
+    /// What must be written for `raw` to be read, in two parts. From one byte to [`PIECE_BYTES_MAX`](super::PIECE_BYTES_MAX).
+    pub(crate) fn pack<'a>(&'a mut self, raw: &'a [u8]) -> io::Result<[&'a [u8]; 2]> {
         self.packed.clear();
-        self.packer.pack(self.pacer.effort(), raw, &mut self.packed)?;
-        Ok(&self.packed)
+        let behind = self.packer.pack(self.pacer.effort(), raw, &mut self.packed)?;
+        Ok([&self.packed, behind])
     }
 
     /// That was written.

@@ -458,9 +458,13 @@ impl<'a> Visit<'a> {
         if self.session.would.is_some() {
             return Ok(true);
         }
+        // What was counted last changes with what lands, and is counted anew with every tick.
+        if self.outstanding.to_do() > 0 {
+            return Ok(false);
+        }
         let replica = self.replica;
         let count = self.session.queue.ask(move |queue| queue.outstanding_count(replica)).await??;
-        Ok(count.content + count.compare + count.again + count.gone == 0)
+        Ok(count.to_do() == 0)
     }
 }
 

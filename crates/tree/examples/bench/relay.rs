@@ -12,9 +12,12 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::thread;
 
-use rustix::pipe::{SpliceFlags, splice};
+use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 
 const SPLICE_BYTES: usize = 1 << 20;
+/// What the pipe to the near end holds, as much as anybody is granted: with the 64 KiB that are usual both would wait for each other
+/// again and again, which the sockets of a loopback do not make a peer do.
+const PIPE_BYTES: usize = 1 << 20;
 /// Room for one number, so that each stays in its place.
 const NUMBER_BYTES: u64 = 21;
 
@@ -38,6 +41,7 @@ fn relay(words: &[OsString]) -> io::Result<u8> {
     let to_child = OwnedFd::from(child.stdin.take().expect("it was asked for"));
     let from_child = OwnedFd::from(child.stdout.take().expect("it was asked for"));
     let (from_here, to_here) = (io::stdin().as_fd().try_clone_to_owned()?, io::stdout().as_fd().try_clone_to_owned()?);
+    fcntl_setpipe_size(&from_here, PIPE_BYTES)?;
     let towards = Arc::clone(&counts);
     // Not waited for: the near end may keep its side open until it has the exit code.
     thread::spawn(move || pump(from_here, to_child, &towards, 0));
