@@ -49,7 +49,8 @@ impl Stream {
                 self.consumed = 0;
             }
             match count {
-                ..LONG_BYTES => self.buffer.reserve(READ_BYTES),
+                // Just that: memory that doubles would be more than twice what a chunk needs.
+                ..LONG_BYTES => self.buffer.reserve_exact(READ_BYTES),
                 _ => self.buffer.reserve_exact(count - self.buffer.len()),
             }
             let packed = match &mut self.unpacker {

@@ -23,6 +23,22 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
         written
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.0).poll_write_vectored(context, slices);
+        if let Poll::Ready(Ok(count)) = written {
+            self.1.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_flush(context)
     }
@@ -240,6 +256,25 @@ async fn a_bomb_is_read_frame_by_frame_in_bounded_memory() {
     // An impossible length is refused behind any expansion.
     far.write_all(&zstd::encode_all(&[0xff; 1 << 20][..], 1).expect("memory")).await.expect("room");
     assert!(matches!(link.receiver.receive().await, Err(Error::Frame(_))));
+}
+
+#[tokio::test]
+async fn a_chunk_takes_the_memory_it_came_in_whatever_came_before() {
+    let (here, mut there, _) = linked(1 << 20, None).await;
+    let large = chunk(&noise(256 * 1024, 9));
+    for round in 0..3 {
+        // More than is read at once, so that a part of one is left over.
+        for number in 0..7000 {
+            here.sender.send(Lane::Bulk, chunk(&noise(80, number))).await.expect("room");
+        }
+        for _ in 0..7000 {
+            there.receiver.receive().await.expect("a frame");
+        }
+        carry(&here, &mut there, std::iter::repeat_n(large.clone(), 3)).await;
+        let Source::Stream { stream, .. } = &there.receiver.0 else { panic!("no stream") };
+        // It went with the last chunk, and nothing has come since.
+        assert_eq!((stream.buffer.capacity(), stream.consumed), (0, 0), "{round}");
+    }
 }
 
 #[tokio::test]

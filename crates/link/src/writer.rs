@@ -60,10 +60,11 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     /// Hands all of `raw` to the kernel. A piece at a time: the link has the first while the next is compressed, and other
     /// tasks of this thread never wait for more than one.
     async fn write(&mut self, raw: &[u8]) -> io::Result<()> {
+        let apart = self.to.is_write_vectored();
         for piece in raw.chunks(PIECE_BYTES_MAX) {
             let began = Instant::now();
             let parts = match &mut self.packing {
-                Some(packing) => packing.pack(piece)?,
+                Some(packing) => packing.pack(piece, apart)?,
                 None => [piece, &[]],
             };
             let [length, behind] = parts.map(|part| part.len() as u64);

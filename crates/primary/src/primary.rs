@@ -201,7 +201,7 @@ impl Primary {
             meter = Some(Arc::clone(&supervisor.meter));
             supervisor.start(last.clone(), flush_out, found_out).await?;
             flushes = Some(flush_in);
-            // With nobody to resume, the comparison sees everything a scan would.
+            // With nobody to resume, comparisons see everything that is there, and what else the replicas have.
             if resumable {
                 rescans.request(RelPath::root());
             }
@@ -317,7 +317,8 @@ impl Primary {
     /// Without it nothing is lost.
     pub async fn close(&self) -> Result<()> {
         seal_at_end(&self.0.planner).await;
-        Ok(self.0.planner.ask(|planner| planner.catalog.close_log()).await??)
+        self.0.planner.ask(|planner| planner.catalog.close_log()).await??;
+        Ok(self.0.queue.ask(|queue| queue.close_log()).await??)
     }
 
     pub(crate) fn parts(&self) -> &Parts {

@@ -53,6 +53,7 @@ impl Bases {
             zeros(chunk.offset.saturating_sub(at)).for_each(|bytes| signer.update(bytes));
             signer.update(&chunk.bytes);
             at = chunk.offset.saturating_add(chunk.bytes.len() as u64);
+            reader.reuse(chunk);
         }
         zeros(stat.size.saturating_sub(at)).for_each(|bytes| signer.update(bytes));
         let (hash, after) = reader.finish().ok().filter(|(_, after)| after.same_version(&stat))?;

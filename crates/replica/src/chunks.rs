@@ -6,7 +6,8 @@
 //! Where the source is in reach, a file may be a clone of what is there; of that only the hash comes, and is compared.
 //!
 //! Flow control is by credit: the primary sends no more bytes than it was granted, so this thread's channel can never
-//! make the session wait. Credit is returned when bytes have been written, and for the end of a file when it is durable.
+//! make the session wait. Credit is returned for bytes that have been written, not for each chunk by itself, and for the end of a file
+//! when it is durable.
 
 use crate::basis::{Bases, Found};
 use crate::stager::{Order, held};
@@ -24,9 +25,9 @@ use std::sync::mpsc::Receiver;
 /// Bytes of chunks the primary may have under way.
 pub(crate) const CREDIT_BYTES: u32 = 4 << 20;
 
-/// Credit that is kept until the end of a file at most: an answer for each chunk wakes half a dozen threads. A primary that has used
-/// all of it still gets enough back for the longest chunk.
-const OWED_BYTES_MAX: u32 = 1 << 20;
+/// From so much on credit is returned before a file ends: an answer for each chunk would wake half a dozen threads. A primary that has
+/// used all it was granted always gets enough back for the longest chunk.
+const OWED_BYTES_MAX: u32 = 512 << 10;
 
 /// Files above this size are synced here, beside the batches, which would wait for them; smaller ones with their batch.
 const SYNC_BYTES_MIN: u64 = 4 << 20;
@@ -108,18 +109,21 @@ impl Writer {
                     room_for(&files, stream)?;
                     let incoming = files.remove(&stream);
                     let (length, incoming) = (bytes.len(), self.begun(stream, incoming));
-                    owed += chunk_cost(length);
                     if bytes.is_empty() {
+                        if owed > 0 && offset > SYNC_BYTES_MIN {
+                            // What comes behind it need not wait for the disk.
+                            self.give_back(&mut owed)?;
+                        }
                         let staged = self.finish(stream, incoming, offset)?;
                         if self.stager.blocking_send(Order::Finished { stream, staged }).is_err() {
                             return Ok(());
                         }
-                        self.give_back(&mut owed)?;
                     } else {
                         let incoming = self.write(stream, incoming, offset, &bytes)?;
                         files.insert(stream, incoming);
                     }
-                    if owed >= OWED_BYTES_MAX {
+                    owed += chunk_cost(length);
+                    if bytes.is_empty() || owed >= OWED_BYTES_MAX {
                         self.give_back(&mut owed)?;
                     }
                 }

@@ -20,9 +20,6 @@ use rusqlite::{Connection, params};
 use std::ops::Deref;
 use std::path::Path;
 
-/// A log that may be left behind.
-const LOG_LEFT_BYTES: u64 = 1 << 20;
-
 pub(crate) const NEXT_NAME_OF: &str = concat!(
     "SELECT parent, name, dir, ",
     record_columns!(),
@@ -191,11 +188,9 @@ impl Catalog {
         open::checkpoint(&self.connection).at(&self.path)
     }
 
-    /// At the end of a process: as [`Self::checkpoint`], unless the log is so small that the next one reads it as soon as it
-    /// would be written.
+    /// At the end of a process: as [`Self::checkpoint`], unless the log is small.
     pub fn close_log(&mut self) -> Result<()> {
-        let log = std::fs::metadata(open::with_suffix(&self.path, "-wal")).map_or(0, |log| log.len());
-        if log > LOG_LEFT_BYTES { self.checkpoint() } else { Ok(()) }
+        open::close_log(&self.connection, &self.path)
     }
 
     /// Whether `begin` was called and neither `commit` nor `rollback` since.

@@ -59,8 +59,13 @@ impl Queue {
         Ok(self.replicas()?.into_iter().find(is_it))
     }
 
-    /// Makes a replica known, or renames one that is.
+    /// Makes a replica known, or renames one that is. Who had the name before was in the same place, and is forgotten: nothing would
+    /// take its cursor further, and the queue would grow behind it for ever.
     pub fn register(&mut self, replica: ReplicaId, name: &str) -> Result<ReplicaRow> {
+        let before = |row: &ReplicaRow| row.name == name && row.id != replica;
+        for row in self.replicas()?.into_iter().filter(before) {
+            self.forget(row.id)?;
+        }
         self.write(|transaction| {
             transaction
                 .prepare_cached(

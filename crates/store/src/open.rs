@@ -44,6 +44,9 @@ pub enum Rebuilt {
 /// Longer than a checkpoint by another connection of ours takes to get out of the way, shorter than anyone waits.
 const BUSY: Duration = Duration::from_millis(500);
 
+/// A log that may be left behind.
+const LOG_LEFT_BYTES: u64 = 1 << 20;
+
 /// The WAL file is cut to this after a checkpoint.
 const JOURNAL_BYTES_MAX: i64 = 64 << 20;
 
@@ -99,6 +102,12 @@ pub(crate) fn open_present(path: &Path, layout: &Layout) -> Result<Connection> {
 /// Writes the log into the file and cuts the log. Readers that are in the way make it do less; that is no error.
 pub(crate) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// The same, unless the log is so small that the next process reads it as soon as it would be written.
+pub(crate) fn close_log(connection: &Connection, path: &Path) -> Result<()> {
+    let log = fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len());
+    if log > LOG_LEFT_BYTES { checkpoint(connection).at(path) } else { Ok(()) }
 }
 
 /// Moves the file and its WAL to `<name>.damaged-<n>` and gives the name; an older one of the kind is removed. No

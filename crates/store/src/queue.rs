@@ -263,6 +263,11 @@ impl Queue {
         open::checkpoint(&self.connection).at(&self.path)
     }
 
+    /// At the end of a process: as [`Self::checkpoint`], unless the log is small.
+    pub fn close_log(&mut self) -> Result<()> {
+        open::close_log(&self.connection, &self.path)
+    }
+
     pub(crate) fn read<T>(&self, body: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         body(&self.connection).at(&self.path)
     }

@@ -67,8 +67,12 @@ impl Reader {
             return Ok(None);
         }
         let left = usize::try_from(self.data_end - self.position).unwrap_or(usize::MAX);
-        let mut bytes = std::mem::take(&mut self.spare);
-        bytes.resize(left.min(max.max(1)), 0);
+        let (mut bytes, length) = (std::mem::take(&mut self.spare), left.min(max.max(1)));
+        match bytes.capacity() {
+            // Memory that is new is zero already.
+            0 => bytes = vec![0; length],
+            _ => bytes.resize(length, 0),
+        }
         let offset = self.position;
         let length = self.read_at(offset, &mut bytes)?;
         bytes.truncate(length);
@@ -125,7 +129,9 @@ impl Reader {
     /// Reads what is left, and gives the hash of the content and the file as it is now. The hash is that of the file only
     /// if this equals `stat()`.
     pub fn finish(mut self) -> Result<(Hash, Stat)> {
-        while self.next_chunk(REST_CHUNK_BYTES)?.is_some() {}
+        while let Some(chunk) = self.next_chunk(REST_CHUNK_BYTES)? {
+            self.reuse(chunk);
+        }
         let now = sys::stat_handle(self.fd.as_fd(), &self.path)?;
         Ok((self.hasher.finish(), now))
     }

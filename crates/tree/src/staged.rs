@@ -357,10 +357,11 @@ impl StagedFile {
         let duplicate = rustix::io::fcntl_dupfd_cloexec(&self.fd, 0);
         let duplicate = duplicate.map_err(|source| Error::Open { path: path.clone(), source })?;
         let mut clone = Reader::held(duplicate, path)?;
-        while clone.next_chunk(REST_CHUNK_BYTES)?.is_some() {
+        while let Some(chunk) = clone.next_chunk(REST_CHUNK_BYTES)? {
             if ended() {
                 return Err(Error::Stopped);
             }
+            clone.reuse(chunk);
         }
         let (hash, _) = clone.finish()?;
         self.staged.fd = Some(Held::new(self.fd));

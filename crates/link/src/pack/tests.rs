@@ -1,6 +1,6 @@
 //! Packing and unpacking without a link: whatever the efforts and the cuts, and whatever a hostile side sends.
 
-use super::pacer::Effort;
+use super::pacer::{Cost, Effort};
 use super::packer::{PIECE_BYTES_MAX, Packer};
 use super::unpacker::Unpacker;
 use super::{Packing, WINDOW_LOG};
@@ -105,9 +105,22 @@ fn each_pack_can_be_read_although_nothing_follows() {
 #[test]
 fn what_was_sent_before_helps_what_is_sent_next() {
     let (mut packing, letter) = (Packing::new().unwrap(), noise(4000, 7));
-    let first = packing.pack(&letter).unwrap().concat().len();
-    let second = packing.pack(&letter).unwrap().concat().len();
+    let first = packing.pack(&letter, true).unwrap().concat().len();
+    let second = packing.pack(&letter, true).unwrap().concat().len();
     assert!(first > letter.len() && second < 100, "{first}, then {second}");
+}
+
+#[test]
+fn what_is_stored_is_copied_only_where_it_is_short_or_cannot_be_written_apart() {
+    for (length, apart, behind) in [(4095, true, 0), (4096, true, 4096), (PIECE_BYTES_MAX, false, 0)] {
+        let mut packing = Packing::new().unwrap();
+        let noise = noise(PIECE_BYTES_MAX, 5);
+        let [packed, _] = packing.pack(&noise, apart).unwrap();
+        let cost = Cost { raw_bytes: noise.len() as u64, packed_bytes: packed.len() as u64, ..Cost::default() };
+        packing.sent(&cost);
+        let parts = packing.pack(&noise[..length], apart).unwrap();
+        assert_eq!((parts[1].len(), parts.concat().ends_with(&noise[..length])), (behind, true), "{length}, {apart}");
+    }
 }
 
 #[test]

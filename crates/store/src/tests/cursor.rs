@@ -172,6 +172,22 @@ fn registering_again_keeps_the_cursor_and_takes_the_name() {
 }
 
 #[test]
+fn another_replica_in_the_same_place_ends_what_the_one_before_holds_back() {
+    let mut queue = two_followers();
+    advance(&mut queue, 2, 4);
+    add(&mut queue, 1, &[held("a", HeldReason::Busy, 1)]);
+    assert_eq!(remaining(&queue), [1, 2, 3, 4]);
+    let row = queue.register(replica_id(3), "one").expect("register");
+    assert_eq!((row.id, row.cursor), (replica_id(3), None));
+    let names: Vec<_> = queue.replicas().expect("replicas").into_iter().map(|row| (row.name, row.id)).collect();
+    assert_eq!(names, [("one".to_owned(), replica_id(3)), ("two".to_owned(), replica_id(2))]);
+    assert_eq!(remaining(&queue), [0u64; 0], "nobody needs them any more");
+    // Should it come back, it knows of no work, and compares.
+    assert_eq!(queue.register(replica_id(1), "one").expect("register").cursor, None);
+    assert_eq!(queue.outstanding(replica_id(1), None, 9).expect("outstanding"), []);
+}
+
+#[test]
 fn replaced_work_keeps_its_age_and_counts_attempts() {
     let mut queue = two_followers();
     add(&mut queue, 1, &[held("a", HeldReason::DiskFull, 5)]);

@@ -175,3 +175,18 @@ fn names_are_bytes() {
     queue.put(&[NewChange { path: odd.clone(), scope: Scope::Path, first_seen_ms: i64::MIN }]).expect("put");
     assert_eq!(queue.find(&odd).expect("find").expect("there").path, odd);
 }
+
+#[test]
+fn a_process_leaves_no_large_log_of_the_queue() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let (mut queue, _) = Queue::open(&folder.path().join("queue.db"), queue_id(1)).expect("open");
+    let log = || std::fs::metadata(folder.path().join("queue.db-wal")).expect("log").len();
+    let changes: Vec<_> = (0..20_000).map(|number| suspect(&format!("directory/{number}"), 1)).collect();
+    queue.put(&changes).expect("put");
+    assert!(log() > 1 << 20, "{}", log());
+    queue.close_log().expect("close");
+    assert_eq!(log(), 0);
+    queue.put(&[suspect("one", 1)]).expect("put");
+    queue.close_log().expect("close");
+    assert!(log() > 0);
+}

@@ -64,7 +64,7 @@ fn a_deep_round_that_is_over_takes_the_place_of_the_one_before() {
 fn a_replica_that_is_forgotten_leaves_no_result() {
     let mut queue = queue();
     for byte in [1, 2] {
-        queue.register(replica_id(byte), "name").expect("register");
+        queue.register(replica_id(byte), &format!("replica {byte}")).expect("register");
         queue.note_round(Depth::Quick, &round(None, true), &[(replica_id(byte), verified(1))]).expect("note");
     }
     queue.forget(replica_id(1)).expect("forget");
