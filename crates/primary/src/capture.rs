@@ -167,6 +167,11 @@ impl Capture {
                 let first = held.forget(&path).unwrap_or(now);
                 group.add_scope(path, first, if pace == Pace::Moved { Scope::Moved } else { Scope::Path });
             }
+            Event::Linked { path, inode } => {
+                let first = held.forget(&path).unwrap_or(now);
+                group.further.push((path.clone(), inode));
+                group.add(path, first);
+            }
             Event::Changed { path, pace: Pace::Writing } => {
                 held.gone.paths.remove(&path);
                 if let Some((path, first)) = held.settle.written(path, now) {
@@ -202,7 +207,11 @@ impl Capture {
         if group.changes.is_empty() {
             return Ok(None);
         }
-        let changes = group.take();
+        let (changes, further) = group.take();
+        if !further.is_empty() {
+            // Told before anybody can plan them; nobody waits for the answer.
+            self.planner.tell_blocking(|planner| planner.note_further(further))?;
+        }
         let last = self.queue.ask_blocking(move |queue| queue.put_unsynced(&changes))??;
         self.log.flush(last)?;
         advance(&self.last, last);
@@ -296,6 +305,8 @@ impl Gone {
 struct Group {
     changes: Vec<NewChange>,
     index: HashMap<RelPath, usize>,
+    /// Which of them are names of inodes that have others.
+    further: Vec<(RelPath, u64)>,
 }
 
 impl Group {
@@ -313,9 +324,9 @@ impl Group {
         self.changes.push(NewChange { path, scope, first_seen_ms });
     }
 
-    fn take(&mut self) -> Vec<NewChange> {
+    fn take(&mut self) -> (Vec<NewChange>, Vec<(RelPath, u64)>) {
         self.index.clear();
-        std::mem::take(&mut self.changes)
+        (std::mem::take(&mut self.changes), std::mem::take(&mut self.further))
     }
 }
 

@@ -22,6 +22,7 @@ mod clock;
 mod credit;
 mod error;
 mod explain;
+mod further;
 mod guard;
 mod housekeeping;
 mod keeper;

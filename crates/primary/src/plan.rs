@@ -15,21 +15,21 @@
 //! to catch up; the state alone decides. Then the catalog only moves where no other replica depends on it: a record that
 //! says "shipped" before it was shipped to everyone would hide a change from the others.
 
+mod collect;
 mod directory;
 mod gone;
 mod shortcut;
 
 use crate::chunks::Arrived;
+use crate::further::FurtherNames;
 use crate::guard::Guard;
 use crate::prepare::{Content, Found, is_rotten, read};
 use crate::step::{Action, Step};
 use crate::{Error, Result};
-use fulmar_model::{
-    Entry, Filter, Hash, HeldReason, Kind, LinkGroup, Name, Node, Record, RelPath, ReplicaId, Stat, Timestamp, Xattrs,
-};
+use fulmar_model::{Filter, Hash, HeldReason, Kind, LinkGroup, Name, Record, RelPath, ReplicaId, Stat, Timestamp};
 use fulmar_store::Catalog;
-use fulmar_tree::{Clock, Dir, Handles, Tree, digest};
-use fulmar_wire::{Content as Carried, FromPrimary, Operation, XATTR_BYTES_MAX};
+use fulmar_tree::{Clock, Dir, Handles, Tree};
+use fulmar_wire::{Content as Carried, Operation, XATTR_BYTES_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -108,6 +108,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) catalog: &'a mut Catalog,
     pub(crate) filter: &'a Filter,
     pub(crate) guard: &'a mut Guard,
+    further: &'a FurtherNames,
     pub(crate) now_ms: i64,
     pub(crate) mood: Mood,
     /// Before anything was looked at, by the clock that file systems stamp changes with.
@@ -133,6 +134,8 @@ pub(crate) struct Plan<'a> {
     reminders: BTreeSet<RelPath>,
     /// The same for what was in a directory that is gone: they may be many, and each gets a change of its own.
     others: BTreeSet<RelPath>,
+    /// Further names that need not be remembered any more.
+    dealt_with: Vec<(RelPath, u64)>,
     rescans: Vec<RelPath>,
     /// Queue rows that must say "and everything below" before the catalog moves on.
     widen: Vec<RelPath>,
@@ -152,12 +155,15 @@ pub(crate) struct Planned {
     /// Paths with a step and no change of their own: other names of an inode, old names of what is renamed. Once the catalog
     /// is committed only a change tells a replica that did not live to apply the step.
     pub(crate) owed: BTreeSet<RelPath>,
+    /// Further names that need not be remembered any more, once the catalog is committed.
+    pub(crate) dealt_with: Vec<(RelPath, u64)>,
 }
 
 impl<'a> Plan<'a> {
     pub(crate) fn new(
         tree: &'a Tree,
-        (catalog, filter, guard): (&'a mut Catalog, &'a Filter, &'a mut Guard),
+        (catalog, filter): (&'a mut Catalog, &'a Filter),
+        (guard, further): (&'a mut Guard, &'a FurtherNames),
         now_ms: i64,
         mood: Mood,
     ) -> Self {
@@ -166,6 +172,7 @@ impl<'a> Plan<'a> {
             catalog,
             filter,
             guard,
+            further,
             now_ms,
             mood,
             began: Clock::coarse_now(),
@@ -180,15 +187,12 @@ impl<'a> Plan<'a> {
             siblings: BTreeSet::new(),
             reminders: BTreeSet::new(),
             others: BTreeSet::new(),
+            dealt_with: Vec::new(),
             rescans: Vec::new(),
             widen: Vec::new(),
             handles: Handles::default(),
             bytes: 0,
         }
-    }
-
-    fn push(&mut self, class: Class, step: Step) {
-        self.steps.push((class, step));
     }
 
     /// The directory a path is in, kept open for the rest of the plan: what moves it is later than the changes planned here,
@@ -244,6 +248,8 @@ impl<'a> Plan<'a> {
                 self.hold(path, error)?;
             }
         }
+        let further = self.asked.iter().flat_map(|path| self.further.of(path)).collect();
+        self.loses_unrecorded(further)?;
         for path in self.siblings.union(&self.reminders).cloned().collect::<Vec<_>>() {
             let planned = self.look(&path).and_then(|stat| match stat {
                 _ if self.filter.excludes(&path, false) => Ok(()),
@@ -341,6 +347,7 @@ impl<'a> Plan<'a> {
             }
             self.touched.entry(path.parent().unwrap_or_default()).or_insert(false);
             self.content(path.clone(), content, Carried::Stream(*stream))?;
+            self.loses_unrecorded(self.further.of(path))?;
         }
         if *torn || !usable {
             self.push(Class::Change, Step::new(path.clone(), Action::Again));
@@ -491,104 +498,6 @@ impl<'a> Plan<'a> {
             self.linked.insert(path);
         }
         Ok(())
-    }
-
-    // Collecting.
-
-    /// What was touched below a directory that is renamed is to be found under its new name. The old one may be in use again.
-    fn touch_elsewhere(&mut self, from: &RelPath, to: &RelPath) {
-        for (path, moved) in std::mem::take(&mut self.touched) {
-            let path = path.strip(from).map(|below| below.under(to)).unwrap_or(path);
-            *self.touched.entry(path).or_insert(false) |= moved;
-        }
-    }
-
-    fn touch_parent(&mut self, path: &RelPath) {
-        if let Some(parent) = path.parent() {
-            self.touched.insert(parent, true);
-        }
-    }
-
-    fn operate(&mut self, class: Class, path: RelPath, operation: Operation) {
-        self.operate_from(class, path, None, operation);
-    }
-
-    fn operate_link(&mut self, path: RelPath, target: RelPath, entry: Entry, xattrs: Xattrs) {
-        self.operate(Class::Change, path.clone(), Operation::Link { path, target, entry, xattrs });
-    }
-
-    fn operate_from(&mut self, class: Class, path: RelPath, from: Option<RelPath>, operation: Operation) {
-        let action = match FromPrimary::encode_operation(&operation) {
-            Ok(frame) => {
-                self.bytes += frame.as_bytes().len();
-                Action::Operate { frame, word: operation.word() }
-            }
-            Err(_) => Action::Hold { reason: HeldReason::TooLarge, errno: 7 },
-        };
-        let entry = operation.entry();
-        let directory = entry.is_some_and(|entry| entry.node == Node::Directory);
-        let subtree = directory && matches!(&operation, Operation::Rename { .. });
-        let removes = matches!(&operation, Operation::Remove { .. });
-        self.push(class, Step { path, from, subtree, removes, directory, action });
-    }
-
-    /// Puts the steps in order and adds the times of touched directories, the deepest first.
-    pub(crate) fn finish(mut self) -> Result<Planned> {
-        let touched = std::mem::take(&mut self.touched);
-        let mut steps = std::mem::take(&mut self.steps);
-        let reminded = |step: &Step| {
-            let moved_on = matches!(step.action, Action::Operate { .. }) || self.siblings.contains(&step.path);
-            !moved_on && self.reminders.contains(&step.path)
-        };
-        let owing = steps.iter().map(|(_, step)| step).filter(|step| !reminded(step));
-        let owing = owing.map(|step| &step.path).chain(&self.renamed).filter(|path| !self.asked.contains(*path));
-        let mut owed: BTreeSet<_> = owing.filter(|_| self.everyone()).cloned().collect();
-        let others = std::mem::take(&mut self.others).into_iter();
-        // Whoever plans for the others does not find a sibling any more by the name that it was found by for one replica.
-        let found: Vec<_> =
-            others.chain(self.siblings.clone().into_iter().filter(|_| matches!(self.mood, Mood::One { .. }))).collect();
-        // What is gone has a change of its own: two names that owe each other would never end.
-        let is_there = |path: &RelPath| !self.filter.excludes(path, false) && !matches!(self.look(path), Ok(None));
-        owed.extend(found.into_iter().filter(is_there));
-        steps.sort_by_key(|(class, _)| *class);
-        let mut times: Vec<_> = touched.into_iter().collect();
-        times.sort_by_key(|(path, _)| std::cmp::Reverse(path.depth()));
-        for (path, moved) in times {
-            let record = self.catalog.get(&path)?;
-            let stat = self.look(&path).unwrap_or(None).filter(|stat| stat.kind == Kind::Directory);
-            if stat.is_some_and(|stat| {
-                let known = !moved && record.as_ref().is_some_and(|record| record.proves(&stat));
-                known || self.filter.excludes(&path, true)
-            }) {
-                continue;
-            }
-            let Some((stat, xattrs)) = stat.and_then(|stat| Some((stat, self.directory_xattrs(&path, &stat)?))) else {
-                // Renamed meanwhile, perhaps: whoever finds it under its next name must set its times.
-                if let Some(record) = record.filter(|_| moved) {
-                    self.record(&path, Record { settled: false, ..record })?;
-                }
-                continue;
-            };
-            // Another directory than the one that is known has a change of its own coming, with all that is in it.
-            match record.filter(|known| self.is_recorded(&path, &stat, known).unwrap_or(true)) {
-                Some(known) => {
-                    let mark = known.group.filter(|mark| *mark != TOLD_GONE);
-                    self.record_directory(&path, stat, Some(&xattrs), mark)?;
-                }
-                None if self.everyone() => continue,
-                None => {}
-            }
-            let entry = Entry { node: Node::Directory, ..Entry::of(&stat, None, &[], digest(&xattrs)) };
-            let operation = Operation::Metadata { path: path.clone(), entry, xattrs };
-            let action = match FromPrimary::encode_operation(&operation) {
-                Ok(frame) => Action::Operate { frame, word: "times" },
-                Err(_) => Action::Hold { reason: HeldReason::TooLarge, errno: 7 },
-            };
-            steps.push((Class::Removal, Step { directory: true, ..Step::new(path, action) }));
-        }
-        steps.append(&mut self.steps);
-        let steps = steps.into_iter().map(|(_, step)| step).collect();
-        Ok(Planned { steps, rescans: self.rescans, widen: self.widen, owed })
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::capture::advance;
 use crate::chunks::Arrived;
 use crate::clock::Clock;
+use crate::further::FurtherNames;
 use crate::guard::{Guard, GuardState, Trip, Whose};
 use crate::keeper::Keeper;
 use crate::plan::{BATCH_CHANGES, Have, Mood, NAMES_MAX, Plan, Planned, TOLD_GONE};
@@ -45,6 +46,7 @@ pub(crate) struct Planner {
     taken: VecDeque<Change>,
     recent: VecDeque<Arc<Batch>>,
     recent_bytes: usize,
+    further: FurtherNames,
 }
 
 /// A path a replica asks for, and what it has.
@@ -75,6 +77,7 @@ impl Planner {
             taken: VecDeque::new(),
             recent: VecDeque::new(),
             recent_bytes: 0,
+            further: FurtherNames::default(),
         }
     }
 
@@ -108,6 +111,9 @@ impl Planner {
             self.taken = self.queue.ask_blocking(|queue| queue.take(BATCH_CHANGES))??.into();
         }
         if self.taken.is_empty() {
+            if self.further.take_missed() {
+                self.rescans.request(RelPath::root());
+            }
             return Ok(None);
         }
         let after = self.planned;
@@ -256,7 +262,8 @@ impl Planner {
         let Some(tree) = self.tree.clone() else { return Ok(Vec::new()) };
         let before = self.guard.state();
         self.catalog.begin()?;
-        let mut plan = Plan::new(&tree, (&mut self.catalog, &self.filter, &mut self.guard), (self.clock)(), mood);
+        let (catalog, guard) = (&mut self.catalog, &mut self.guard);
+        let mut plan = Plan::new(&tree, (catalog, &self.filter), (guard, &self.further), (self.clock)(), mood);
         let planned = match fill(&mut plan).and_then(|()| plan.finish()) {
             Ok(planned) => planned,
             Err(error) => {
@@ -264,7 +271,7 @@ impl Planner {
                 return Err(error);
             }
         };
-        let Planned { steps, rescans, widen, owed } = planned;
+        let Planned { steps, rescans, widen, owed, dealt_with } = planned;
         if !owed.is_empty() {
             let first_seen_ms = (self.clock)();
             let owed: Vec<_> =
@@ -277,6 +284,7 @@ impl Planner {
             self.queue.ask_blocking(move |queue| widen.iter().try_for_each(|path| queue.widen(path).map(drop)))??;
         }
         self.catalog.commit()?;
+        dealt_with.iter().for_each(|name| self.further.forget(name));
         for subtree in rescans {
             // Events have told of nearly all of them. Where so many come at once that this is full, nothing is lost by it.
             let _ = self.found.try_send(subtree.clone());
@@ -315,6 +323,11 @@ impl Planner {
             }
             _ => false,
         }
+    }
+
+    /// These are names of inodes that have others, events say.
+    pub(crate) fn note_further(&mut self, names: Vec<(RelPath, u64)>) {
+        names.into_iter().for_each(|(path, inode)| self.further.note(path, inode));
     }
 
     /// These are gone, events say. What a scan has found before, or nobody knows, is not removed once more.
@@ -416,3 +429,7 @@ impl Planner {
         Ok(self.queue.ask_blocking(move |queue| queue.meta_set("guard", &state))??)
     }
 }
+
+#[cfg(test)]
+#[path = "planner_tests.rs"]
+mod tests;

@@ -5,16 +5,16 @@
 //! tree is right, and in between a wrong entry costs a listing, never a directory.
 
 use crate::kernel::Raw;
-use crate::look::{Look, look};
+use crate::look::{Look, appearance, look};
 use crate::lookout::Lookout;
 use crate::outbox::Stop;
 use crate::pairing::{Adrift, Place};
 use crate::tree::NodeId;
 use crate::walk::Job;
-use crate::{Pace, RescanReason, RootGone};
+use crate::{Event, Pace, RescanReason, RootGone};
 use fulmar_model::RelPath;
 use rustix::fs::inotify::ReadFlags;
-use rustix::fs::{AtFlags, FileType, statat};
+use rustix::fs::{AtFlags, statat};
 use std::time::Instant;
 
 impl Lookout {
@@ -85,12 +85,14 @@ impl Lookout {
             return Ok(());
         }
         if !is_directory {
-            // Only CREATE is left. `link` gives nothing but this.
-            let pace = self.pace_of_created(&path);
-            if self.outbox.repeats(directory.index(), raw.name, pace) {
+            // Only CREATE is left. `link` gives nothing but this. Whoever made a regular file is probably about to write it.
+            let event = self.appearance(path, Pace::Writing);
+            if let Event::Changed { pace, .. } = event
+                && self.outbox.repeats(directory.index(), raw.name, pace)
+            {
                 return Ok(());
             }
-            return self.outbox.changed(path, pace);
+            return self.outbox.send(event);
         }
         self.outbox.forget();
         self.outbox.changed(path, if mask.contains(ReadFlags::DELETE) { Pace::Gone } else { Pace::Settled })?;
@@ -128,17 +130,13 @@ impl Lookout {
         self.pairing.disturb(self.tree.top(directory));
     }
 
-    /// A regular file with one name was probably created by somebody who is about to write it.
-    fn pace_of_created(&mut self, path: &RelPath) -> Pace {
-        let Some(root) = self.root_handle() else { return Pace::Writing };
-        match statat(&root, path.as_bytes(), AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink < 2 => {
-                Pace::Writing
-            }
-            Ok(_) => Pace::Settled,
-            // Gone already, or deeper than the kernel takes as one path.
-            Err(_) => Pace::Writing,
-        }
+    /// What is there to be said of a name that appeared, of which no directory is known. `pace`: of a regular file that has no
+    /// other name.
+    fn appearance(&mut self, path: RelPath, pace: Pace) -> Event {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        // Gone already, perhaps, or deeper than the kernel takes as one path.
+        let stat = self.root_handle().and_then(|root| statat(&root, path.as_bytes(), flags).ok());
+        appearance(path, stat.as_ref(), pace)
     }
 
     fn depart(&mut self, directory: NodeId, raw: &Raw<'_>, path: RelPath, is_directory: bool) {
@@ -158,7 +156,11 @@ impl Lookout {
             self.tree.veil(directory, is_directory);
             return departed.map_or(Ok(()), |adrift| self.lose(adrift));
         }
-        self.outbox.changed(path.clone(), if is_directory { Pace::Moved } else { Pace::Settled })?;
+        let event = match is_directory {
+            true => Event::Changed { path, pace: Pace::Moved },
+            false => self.appearance(path, Pace::Settled),
+        };
+        self.outbox.send(event)?;
         let mut known = None;
         if let Some(mut adrift) = departed {
             if let Some(old) = adrift.old_path.take() {

@@ -13,6 +13,14 @@ pub enum Event {
         /// Whether somebody is probably still writing.
         pace: Pace,
     },
+    /// A name appeared at the path, settled, and its inode has others. What is written through one name is told of that one
+    /// alone: once this one is gone, only this event says in which others it is to be found.
+    Linked {
+        /// Where to look.
+        path: RelPath,
+        /// As `stat` gives it.
+        inode: u64,
+    },
     /// Everything below may differ: look at the whole subtree.
     Rescan {
         /// Its uppermost directory; the root for the whole tree.

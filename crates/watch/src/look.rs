@@ -1,8 +1,9 @@
 //! Opening a directory below the root without following anything, and telling whether it can be watched.
 
-use crate::RescanReason;
 use crate::kernel::{Kernel, Wd};
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
+use crate::{Event, Pace, RescanReason};
+use fulmar_model::RelPath;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -46,6 +47,18 @@ fn refused(error: Errno) -> Look {
         Errno::XDEV => Look::Foreign,
         Errno::NOSPC => Look::Refused(RescanReason::WatchLimit),
         _ => Look::Refused(RescanReason::Unreadable),
+    }
+}
+
+/// What is there to be said of a name that has appeared and is no directory's. `stat`: `None` when nothing was found there.
+/// `pace`: of a regular file that has no other name.
+pub(crate) fn appearance(path: RelPath, stat: Option<&Stat>, pace: Pace) -> Event {
+    let Some(stat) = stat else { return Event::Changed { path, pace } };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Event::Changed { path, pace: Pace::Settled },
+        _ if stat.st_nlink > 1 => Event::Linked { path, inode: stat.st_ino },
+        FileType::RegularFile => Event::Changed { path, pace },
+        _ => Event::Changed { path, pace: Pace::Settled },
     }
 }
 

@@ -3,7 +3,7 @@
 //! A directory is watched while its parent is listed, through the parent's handle, before it is listed itself. A listing
 //! that finds its directory not at its path is made later: events that say where it stands are in the queue then.
 
-use crate::look::{Look, look};
+use crate::look::{Look, appearance, look};
 use crate::lookout::Lookout;
 use crate::outbox::Stop;
 use crate::pairing::Place;
@@ -128,12 +128,12 @@ impl Lookout {
         &mut self,
         job: &Job,
         directory: &OwnedFd,
-        name: &CStr,
+        entry_name: &CStr,
         kind: FileType,
         jobs: &mut Vec<Job>,
     ) -> Result<(), Stop> {
         let kind = match kind {
-            FileType::Unknown => match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            FileType::Unknown => match statat(directory, entry_name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => FileType::from_raw_mode(stat.st_mode),
                 Err(_) => return Ok(()),
             },
@@ -143,15 +143,19 @@ impl Lookout {
         if !is_directory && job.report.is_none() {
             return Ok(());
         }
-        let name = name.to_bytes();
+        let name = entry_name.to_bytes();
         let Some(path) = self.path_of(job.node, name) else { return Ok(()) };
         if self.filter.excludes_here(&path, is_directory) {
             self.tree.veil(job.node, is_directory);
             return Ok(());
         }
-        if let Some(pace) = job.report {
-            let pace = if kind == FileType::RegularFile { pace } else { Pace::Settled };
-            self.outbox.changed(path, pace)?;
+        match job.report {
+            None => {}
+            Some(_) if is_directory => self.outbox.changed(path, Pace::Settled)?,
+            Some(pace) => {
+                let stat = statat(directory, entry_name, AtFlags::SYMLINK_NOFOLLOW).ok();
+                self.outbox.send(appearance(path, stat.as_ref(), pace))?;
+            }
         }
         if is_directory {
             let found = look(&self.kernel, directory, name, self.root.device());

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use watched::{options, path, rescan, settled, tells, watched, watched_with, writing};
+use watched::{linked, options, path, rescan, settled, tells, watched, watched_with, writing};
 
 #[test]
 fn files_in_directories_made_in_one_go_are_all_told() {
@@ -216,7 +216,7 @@ fn links_and_nameless_files_given_a_name_are_told() {
         fs::write(root.join("f"), b"x").expect("a file");
     });
     fs::hard_link(tree.at("f"), tree.at("d/link")).expect("a link");
-    assert!(tree.flush().contains(&settled("d/link")), "a second name is complete at once");
+    assert_eq!(tree.flush(), [linked("d/link", tree.at("f"))], "a second name is complete at once");
     let nameless =
         openat(CWD, tree.at("d"), OFlags::TMPFILE | OFlags::WRONLY, Mode::from_raw_mode(0o600)).expect("O_TMPFILE");
     rustix::io::write(&nameless, b"content").expect("written");
@@ -224,6 +224,34 @@ fn links_and_nameless_files_given_a_name_are_told() {
     let by_number = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&nameless));
     linkat(CWD, by_number, CWD, tree.at("d/named"), AtFlags::SYMLINK_FOLLOW).expect("a name");
     assert!(tells(&tree.flush(), "d/named"));
+}
+
+#[test]
+fn a_name_beside_others_is_told_with_its_inode_however_it_came() {
+    let mut tree = watched_with(Filter::default(), options(), 1 << 10, |root| {
+        fs::create_dir(root.join("d")).expect("a directory");
+        fs::write(root.join("f"), b"x").expect("a file");
+        symlink("nowhere", root.join("l")).expect("a symlink");
+    });
+    let (file, link) = (tree.at("f"), tree.at("l"));
+    fs::hard_link(&file, tree.at("d/f")).expect("a link");
+    fs::hard_link(&link, tree.at("d/l")).expect("a link");
+    assert_eq!(tree.flush(), [linked("d/f", &file), linked("d/l", &link)]);
+    fs::rename(tree.at("d/f"), tree.at("d/g")).expect("a rename");
+    assert_eq!(tree.flush(), [linked("d/g", &file), settled("d/f")], "renamed");
+    fs::rename(tree.at("d"), tree.outside("d")).expect("a rename");
+    tree.flush();
+    fs::rename(tree.outside("d"), tree.at("back")).expect("a rename");
+    let events = tree.flush();
+    for event in [linked("back/g", &file), linked("back/l", &link)] {
+        assert!(events.contains(&event), "listed in a directory that arrived: {event:?} in {events:?}");
+    }
+    for name in ["back/g", "back/l"] {
+        fs::remove_file(tree.at(name)).expect("removed");
+    }
+    tree.flush();
+    fs::rename(&file, tree.at("g")).expect("a rename");
+    assert_eq!(tree.flush(), [settled("g"), settled("f")], "the only name");
 }
 
 #[test]

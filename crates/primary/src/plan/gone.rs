@@ -70,6 +70,29 @@ impl Plan<'_> {
         Ok(())
     }
 
+    /// The same for further names that were gone, or another's, before their turn to be recorded came.
+    pub(super) fn loses_unrecorded(&mut self, further: Vec<(RelPath, u64)>) -> Result<()> {
+        if self.mood == Mood::DryRun {
+            return Ok(());
+        }
+        for (path, inode) in further {
+            let record = self.catalog.get(&path)?.filter(|record| record.group != Some(TOLD_GONE));
+            if record.is_none_or(|record| record.stat.inode != inode) {
+                match self.look(&path) {
+                    // On its way, or held.
+                    Ok(Some(now)) if now.inode == inode => continue,
+                    // Nobody knows. Its path is held.
+                    Err(_) => continue,
+                    Ok(_) => {}
+                }
+                let names = self.catalog.names_of(inode, NAMES_MAX)?.into_iter().map(|(name, _)| name);
+                self.siblings.extend(names.filter(|name| *name != path));
+            }
+            self.dealt_with.push((path, inode));
+        }
+        Ok(())
+    }
+
     fn other_names(&self, path: &RelPath, record: &Record) -> Result<Vec<RelPath>> {
         if record.stat.links < 2 {
             return Ok(Vec::new());

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::guard::{GuardState, LIMITS};
-use fulmar_model::Id;
+use fulmar_model::{Id, Xattrs};
 use std::fs;
 
 /// Word and path of every operation for these paths of a source, for the only replica there is.
@@ -34,9 +34,20 @@ fn made(
     mood: Mood,
     fill: impl FnOnce(&mut Plan<'_>) -> Result<()>,
 ) -> Planned {
+    made_knowing(&FurtherNames::default(), source, catalog, filter, mood, fill)
+}
+
+fn made_knowing(
+    further: &FurtherNames,
+    source: &tempfile::TempDir,
+    catalog: &mut Catalog,
+    filter: &Filter,
+    mood: Mood,
+    fill: impl FnOnce(&mut Plan<'_>) -> Result<()>,
+) -> Planned {
     let tree = Tree::open(source.path()).expect("a directory");
     let mut guard = Guard::new(LIMITS, GuardState::Clear);
-    let mut plan = Plan::new(&tree, (catalog, filter, &mut guard), 0, mood);
+    let mut plan = Plan::new(&tree, (catalog, filter), (&mut guard, further), 0, mood);
     fill(&mut plan).expect("a plan");
     plan.finish().expect("a plan")
 }
@@ -357,4 +368,57 @@ fn a_directory_that_is_moved_away_before_its_attributes_are_read_proves_nothing(
         let record = catalog.get(&path).expect("a catalog").expect("a record");
         assert!(!record.proves(&looked.expect("a directory")), "another one there: {another}");
     }
+}
+
+/// A file that is recorded, a further name of it, and what a plan for that name makes of it: the paths of its steps and those
+/// that are given a change of their own, and whether the name is done with.
+fn with_further_name(mood: Mood, meanwhile: impl FnOnce(&std::path::Path, &std::path::Path)) -> (Vec<String>, bool) {
+    let source = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| source.path().join(name);
+    let path = |name: &str| RelPath::parse(name.as_bytes()).expect("a path");
+    fs::write(at("one"), "content").expect("a file");
+    let mut catalog = Catalog::in_memory().expect("a catalog");
+    operations(&source, &mut catalog, &[("one", Have::Missing)]);
+    fs::hard_link(at("one"), at("further")).expect("a link");
+    let stat = Tree::open(source.path()).expect("a directory").stat(&path("one")).expect("a look").expect("a file");
+    let mut further = FurtherNames::default();
+    further.note(path("further"), stat.inode);
+    meanwhile(&at("one"), &at("further"));
+    let fill = |plan: &mut Plan<'_>| plan.paths(&mut asked(&["further"]));
+    let planned = made_knowing(&further, &source, &mut catalog, &Filter::default(), mood, fill);
+    let told = planned.steps.iter().map(|step| &step.path).chain(&planned.owed);
+    let mut told: Vec<_> = told.map(RelPath::to_string).filter(|path| path != ".").collect();
+    told.sort();
+    told.dedup();
+    (told, planned.dealt_with == [(path("further"), stat.inode)])
+}
+
+#[test]
+fn what_was_written_through_a_name_that_nobody_recorded_is_looked_for_under_the_others() {
+    let write = |further: &std::path::Path| fs::write(further, "written through it").expect("a file");
+    let everyone = |meanwhile: fn(&std::path::Path, &std::path::Path)| with_further_name(Mood::Everyone, meanwhile);
+    let removed = |mood| {
+        with_further_name(mood, |_, further| {
+            write(further);
+            fs::remove_file(further).expect("removed");
+        })
+    };
+    assert_eq!(removed(Mood::Everyone), (vec!["one".into()], true));
+    assert_eq!(removed(OF_SEVERAL), (vec!["further".into(), "one".into()], true), "the others are told as well");
+    assert_eq!(removed(Mood::DryRun).1, false, "nobody was told");
+    let replaced = everyone(|one, further| {
+        fs::write(further, "written through it").expect("a file");
+        fs::write(one.with_file_name("another"), "another").expect("a file");
+        fs::rename(one.with_file_name("another"), further).expect("a rename");
+    });
+    assert_eq!(replaced, (vec!["further".into(), "one".into()], true));
+    assert!(everyone(|_, _| ()).1, "recorded");
+}
+
+#[test]
+fn a_further_name_that_is_not_recorded_yet_is_not_forgotten() {
+    let large = |_: &std::path::Path, further: &std::path::Path| {
+        fs::write(further, vec![7; 300 * 1024]).expect("a file");
+    };
+    assert_eq!(with_further_name(Mood::Everyone, large), (vec!["further".into()], false));
 }

@@ -3,6 +3,8 @@
 
 use fulmar_model::{Filter, RelPath};
 use fulmar_watch::{Event, Options, Pace, RescanReason, Watcher};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -99,6 +101,11 @@ pub fn writing(text: &str) -> Event {
     Event::Changed { path: path(text), pace: Pace::Writing }
 }
 
+/// A name beside others of the file that is at `of`.
+pub fn linked(text: &str, of: impl AsRef<Path>) -> Event {
+    Event::Linked { path: path(text), inode: fs::symlink_metadata(of).expect("a file").ino() }
+}
+
 pub fn rescan(text: &str, reason: RescanReason) -> Event {
     Event::Rescan { subtree: path(text), reason }
 }
@@ -107,7 +114,7 @@ pub fn rescan(text: &str, reason: RescanReason) -> Event {
 pub fn tells(events: &[Event], of: &str) -> bool {
     let of = path(of);
     events.iter().any(|event| match event {
-        Event::Changed { path, .. } => *path == of,
+        Event::Changed { path, .. } | Event::Linked { path, .. } => *path == of,
         Event::Rescan { subtree, .. } => of.starts_with(subtree),
         Event::Flushed { .. } | Event::RootGone { .. } => false,
     })
