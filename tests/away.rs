@@ -89,38 +89,51 @@ fn what_was_written_through_a_link_that_came_and_went_while_the_replica_was_away
     if !need("rsync") {
         return;
     }
-    let cluster = cluster();
-    let (source, rsh) = (cluster.source().to_path_buf(), cluster.rsh("rsh"));
-    let files = ["removed", "replaced", "renamed", "by-directory"];
-    for file in files {
-        write(&source.join(file), "before");
-    }
-    write(&source.join("other"), "another file");
-    fs::create_dir(source.join("link")).unwrap();
-    let follow = cluster.follow_to(&[&far(&cluster.replica(0))], &["--rsh", rsh.command().to_str().unwrap()]);
-    cluster.settle();
+    for restart in [false, true] {
+        let cluster = cluster();
+        let (source, rsh) = (cluster.source().to_path_buf(), cluster.rsh("rsh"));
+        let files = ["removed", "replaced", "renamed", "by-directory"];
+        for file in files {
+            write(&source.join(file), "before");
+        }
+        write(&source.join("other"), "another file");
+        fs::create_dir(source.join("link")).unwrap();
+        let away = far(&cluster.replica(0));
+        let start = || cluster.follow_to(&[&away], &["--rsh", rsh.command().to_str().unwrap()]);
+        let follow = start();
+        cluster.settle();
 
-    rsh.refuse();
-    rsh.kill_far_ends();
-    let link = |file: &str| source.join(format!("link/of-{file}"));
-    for file in files {
-        fs::hard_link(source.join(file), link(file)).unwrap();
+        rsh.refuse();
+        rsh.kill_far_ends();
+        let link = |file: &str| source.join(format!("link/of-{file}"));
+        let make_links = || {
+            files.iter().for_each(|file| fs::hard_link(source.join(file), link(file)).unwrap());
+            fs::rename(link("renamed"), link("renamed-again")).unwrap();
+        };
+        let follow = if restart {
+            follow.stop();
+            make_links();
+            start()
+        } else {
+            make_links();
+            follow
+        };
+        // By events the links, and the name that one of them had before. By a scan their directory and the other names as well.
+        let noted = if restart { 9 } else { 5 };
+        cluster.until_status(0, "the links are noted", |status| status["backlog"].as_u64() >= Some(noted));
+        for name in ["removed", "replaced", "renamed-again", "by-directory"] {
+            write(&link(name), "written through another name");
+        }
+        fs::remove_file(link("removed")).unwrap();
+        fs::rename(source.join("other"), link("replaced")).unwrap();
+        fs::rename(source.join("link"), source.join("moved")).unwrap();
+        fs::remove_file(source.join("moved/of-renamed-again")).unwrap();
+        fs::remove_file(source.join("moved/of-by-directory")).unwrap();
+        rsh.allow();
+        cluster.settle();
+        oracle::assert_equal(&source, &cluster.replica(0));
+        follow.stop();
     }
-    fs::rename(link("renamed"), link("renamed-again")).unwrap();
-    // Four links and the new name of one: somebody has seen what they are.
-    cluster.until_status(0, "the links are noted", |status| status["backlog"].as_u64() >= Some(5));
-    for name in ["removed", "replaced", "renamed-again", "by-directory"] {
-        write(&link(name), "written through another name");
-    }
-    fs::remove_file(link("removed")).unwrap();
-    fs::rename(source.join("other"), link("replaced")).unwrap();
-    fs::rename(source.join("link"), source.join("moved")).unwrap();
-    fs::remove_file(source.join("moved/of-renamed-again")).unwrap();
-    fs::remove_file(source.join("moved/of-by-directory")).unwrap();
-    rsh.allow();
-    cluster.settle();
-    oracle::assert_equal(&source, &cluster.replica(0));
-    follow.stop();
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub(crate) const BATCH_CHANGES: usize = 512;
 /// Bytes of frames after which a batch takes no further path.
 const BATCH_BYTES: usize = 8 << 20;
 
+/// Steps after which a batch takes no further path: each name of a file that has changed is one.
+const BATCH_STEPS: usize = 4096;
+
 /// The same for one replica that has much to catch up with: each batch costs it two syncs of its file system.
 pub(crate) const BULK_CHANGES: usize = 2048;
 const BULK_BYTES: usize = 16 << 20;
@@ -128,6 +131,8 @@ pub(crate) struct Plan<'a> {
     walked: BTreeSet<RelPath>,
     /// Names handled along with another of their inode.
     linked: BTreeSet<RelPath>,
+    /// Names that were recorded along with another of their inode, with the same metadata: that one's operation is theirs.
+    followed: BTreeSet<RelPath>,
     /// Other names of inodes that lost a name here: what was written through that name shows in them.
     siblings: BTreeSet<RelPath>,
     /// The same for a name here whose record was not replaced yet: whoever plans it again finds them again.
@@ -184,6 +189,7 @@ impl<'a> Plan<'a> {
             removed: BTreeSet::new(),
             walked: BTreeSet::new(),
             linked: BTreeSet::new(),
+            followed: BTreeSet::new(),
             siblings: BTreeSet::new(),
             reminders: BTreeSet::new(),
             others: BTreeSet::new(),
@@ -232,7 +238,8 @@ impl<'a> Plan<'a> {
             Mood::Everyone => (BATCH_CHANGES, BATCH_BYTES),
             Mood::One { .. } | Mood::DryRun => (BULK_CHANGES, BULK_BYTES),
         };
-        while self.asked.len() < changes && self.bytes < bytes {
+        let is_full = |plan: &Self| plan.bytes >= bytes || plan.steps.len() >= BATCH_STEPS;
+        while self.asked.len() < changes && !is_full(self) {
             let Some((path, have)) = paths.pop_front() else { break };
             self.asked.insert(path.clone());
             match self.appears(path.clone(), have) {
@@ -251,6 +258,14 @@ impl<'a> Plan<'a> {
         let further = self.asked.iter().flat_map(|path| self.further.of(path)).collect();
         self.loses_unrecorded(further)?;
         for path in self.siblings.union(&self.reminders).cloned().collect::<Vec<_>>() {
+            if self.followed.contains(&path) {
+                self.siblings.remove(&path);
+                continue;
+            }
+            if is_full(self) {
+                self.others.extend(self.siblings.take(&path));
+                continue;
+            }
             let planned = self.look(&path).and_then(|stat| match stat {
                 _ if self.filter.excludes(&path, false) => Ok(()),
                 Some(stat) if stat.kind != Kind::Directory => self.file(path.clone(), stat, Have::Unknown),

@@ -183,10 +183,13 @@ impl Applier {
 
     /// Writes down what is at `path`, which was looked at just before.
     fn record(&mut self, path: &RelPath, entry: &Entry, now: Stat) -> Step {
-        let settled = self.tree.is_settled(&now, Clock::coarse_now());
-        let hash = recorded_hash(entry);
-        let record = Record { stat: now, xattrs: entry.xattrs, hash, group: entry.group, settled };
+        let record = self.record_of(entry, now);
         Ok(self.store.catalog_mut().put(path, &record)?)
+    }
+
+    fn record_of(&self, entry: &Entry, now: Stat) -> Record {
+        let settled = self.tree.is_settled(&now, Clock::coarse_now());
+        Record { stat: now, xattrs: entry.xattrs, hash: recorded_hash(entry), group: entry.group, settled }
     }
 
     /// Looks at `path` again and writes it down, and with it every other name of its inode.
@@ -206,8 +209,12 @@ impl Applier {
             self.store.catalog_mut().touch_inode(now.inode, now.ctime, now.links)?;
             return Ok(());
         };
-        for (path, _) in self.store.catalog().names_of(now.inode, NAMES_MAX)? {
-            self.record(&path, entry, *now)?;
+        let record = self.record_of(entry, *now);
+        for (path, known) in self.store.catalog().names_of(now.inode, NAMES_MAX)? {
+            // Each name has a change of its own, and they are many.
+            if known != record {
+                self.store.catalog_mut().put(&path, &record)?;
+            }
         }
         Ok(())
     }

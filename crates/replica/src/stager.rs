@@ -8,14 +8,11 @@ use crate::nests::Nests;
 use fulmar_model::{Entry, Hash, Name, Node, RelPath, Stat, Xattrs};
 use fulmar_model::{HeldReason, Outcome, Seq};
 use fulmar_tree::{Metadata, Nest, Ownership, Stage, Staged, StagedFile, Tree, is_crowded};
-use fulmar_wire::{Content, Operation, Segment};
+use fulmar_wire::{BATCH_OPERATIONS_MAX, Content, Operation, Segment};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use tokio::sync::mpsc::Receiver;
-
-/// Most operations in one batch: bounds what a peer can make this side remember.
-pub(crate) const BATCH_OPERATIONS_MAX: usize = 8192;
 
 /// Most large files that are complete and not used: each holds a handle.
 const FINISHED_MAX: usize = 1024;

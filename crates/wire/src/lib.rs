@@ -21,5 +21,5 @@ pub use message::{
     Ancestor, BASIS_PART_BYTES_MAX, Basis, CHUNK_COST_MIN, DOUBTS_MAX, FromPrimary, FromReplica, Hello, Lend, Offer,
     PAGE_ENTRIES_MAX, Page, Print, Refusal, Want, Welcome, chunk_cost,
 };
-pub use operation::{Content, INLINE_BYTES_MAX, Operation, Segment, XATTR_BYTES_MAX};
+pub use operation::{BATCH_OPERATIONS_MAX, Content, INLINE_BYTES_MAX, Operation, Segment, XATTR_BYTES_MAX};
 pub use preface::{COMPRESSION, PREFACE_BYTES, Preface, PrefaceError, VERSION, VERSION_MIN};

@@ -8,6 +8,9 @@ use crate::field::{DecodeError, Decoder, Field, Fields, Sink, sure};
 use bytes::Bytes;
 use fulmar_model::{Entry, RelPath, Xattrs};
 
+/// Most operations in one batch: bounds what a primary can make a replica remember.
+pub const BATCH_OPERATIONS_MAX: usize = 8192;
+
 /// Content up to this many bytes travels inside its operation; larger content flows beside, in chunks.
 pub const INLINE_BYTES_MAX: u64 = 256 * 1024;
 

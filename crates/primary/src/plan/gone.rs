@@ -7,7 +7,7 @@ use fulmar_model::{HeldReason, Kind, Record, RelPath, ReplicaId};
 use fulmar_wire::Operation;
 use std::collections::BTreeSet;
 
-/// Other names of what was in directories that are gone, which one plan gives changes of their own.
+/// Other names of what is gone, or was in directories that are gone, which one plan looks at, or gives changes of their own.
 const OTHERS_MAX: usize = 10_000;
 
 impl Plan<'_> {
@@ -66,8 +66,17 @@ impl Plan<'_> {
 
     fn loses_name(&mut self, path: &RelPath, record: &Record) -> Result<()> {
         let names = self.other_names(path, record)?;
-        self.siblings.extend(names);
+        self.looks_at(names);
         Ok(())
+    }
+
+    /// Where they are too many, a scan looks at the whole tree.
+    fn looks_at(&mut self, names: Vec<RelPath>) {
+        if self.siblings.len() < OTHERS_MAX {
+            self.siblings.extend(names);
+        } else if self.mood != Mood::DryRun {
+            self.rescans.push(RelPath::root());
+        }
     }
 
     /// The same for further names that were gone, or another's, before their turn to be recorded came.
@@ -86,7 +95,7 @@ impl Plan<'_> {
                     Ok(_) => {}
                 }
                 let names = self.catalog.names_of(inode, NAMES_MAX)?.into_iter().map(|(name, _)| name);
-                self.siblings.extend(names.filter(|name| *name != path));
+                self.looks_at(names.filter(|name| *name != path).collect());
             }
             self.dealt_with.push((path, inode));
         }

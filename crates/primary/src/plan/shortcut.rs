@@ -98,7 +98,11 @@ impl Plan<'_> {
             for (other, before) in self.catalog.names_of(stat.inode, NAMES_MAX)? {
                 let together = before.hash == known.hash && before.stat.same_version(&known.stat);
                 if together && self.look(&other)?.is_some_and(|now| now.same_version(&stat)) {
-                    self.record(&other, record.clone())?;
+                    // Each name has a change of its own, and they are many.
+                    if before != record {
+                        self.record(&other, record.clone())?;
+                    }
+                    self.followed.insert(other);
                 }
             }
         }

@@ -41,6 +41,40 @@ pub(super) struct Errand {
     pub(super) after: Option<RelPath>,
 }
 
+impl Errand {
+    /// The batches of a plan: one, unless it has more than `most` operations. The position belongs to the last one, and so do
+    /// all steps that are no operations: what they leave over is written down behind whatever an operation at the same path
+    /// settles. An asked path is settled by the batch with its last operation.
+    pub(super) fn in_batches(mut self, steps: Vec<Step>, most: usize) -> Vec<(Vec<Step>, Self)> {
+        let operates = |step: &Step| matches!(step.action, Action::Operate { .. });
+        if steps.iter().filter(|step| operates(step)).count() <= most {
+            return vec![(steps, self)];
+        }
+        let (operations, left): (Vec<_>, Vec<_>) = steps.into_iter().partition(operates);
+        let mut batches: Vec<Vec<Step>> = Vec::new();
+        for step in operations {
+            match batches.last_mut().filter(|batch| batch.len() < most) {
+                Some(batch) => batch.push(step),
+                None => batches.push(vec![step]),
+            }
+        }
+        let mut last = batches.pop().unwrap_or_default();
+        let paths = |batch: &[Step]| batch.iter().map(|step| step.path.clone()).collect::<BTreeSet<_>>();
+        let (mut later, mut parts) = (paths(&last), Vec::new());
+        for batch in batches.into_iter().rev() {
+            let mut here = paths(&batch);
+            let asked = self.asked.extract_if(.., |path| here.contains(path) && !later.contains(path)).collect();
+            let (since_ms, comparing, after) = (self.since_ms, self.comparing, self.after.clone());
+            parts.push((batch, Self { position: None, asked, since_ms, comparing, after }));
+            later.append(&mut here);
+        }
+        parts.reverse();
+        last.extend(left);
+        parts.push((last, self));
+        parts
+    }
+}
+
 /// Work left over at a path.
 #[derive(Clone, Debug)]
 pub(super) struct Left {
@@ -259,6 +293,35 @@ mod tests {
         let landed = land(vec![operation("b"), operation("b")], &[(0, held), (1, Outcome::NeedContent)]);
         let work: Vec<_> = landed.left.iter().map(|row| row.work).collect();
         assert_eq!(work, [Work::Held { reason: HeldReason::Permission, errno: 13 }]);
+    }
+
+    #[test]
+    fn a_plan_of_too_many_operations_is_several_batches_and_what_it_leaves_over_comes_last() {
+        let steps = vec![
+            Step::new(path("again"), Action::Again),
+            operation("a"),
+            operation("b"),
+            operation("again"),
+            operation("c"),
+            operation("a"),
+        ];
+        let paths = |steps: &[Step]| steps.iter().map(|step| step.path.to_string()).collect::<Vec<_>>();
+        let asked = ["a", "b", "c", "none"].map(path).to_vec();
+        let errand = || Errand { position: Some(Seq(9)), asked: asked.clone(), since_ms: Some(5), ..Errand::default() };
+        let whole = errand().in_batches(steps.clone(), 5);
+        assert_eq!(whole.iter().map(|(steps, _)| steps.len()).collect::<Vec<_>>(), [6], "as many as may be");
+        let batches = errand().in_batches(steps, 2);
+        let shape: Vec<_> = batches.iter().map(|(steps, of)| (paths(steps), of.asked.clone(), of.position)).collect();
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            shape,
+            [
+                (words(&["a", "b"]), vec![path("b")], None),
+                (words(&["again", "c"]), vec![path("c")], None),
+                (words(&["a", "again"]), vec![path("a"), path("none")], Some(Seq(9))),
+            ]
+        );
+        assert!(batches.iter().all(|(_, of)| of.since_ms == Some(5)));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use fulmar_link::{Lane, Link, Sender};
 use fulmar_model::{DeletePolicy, HeldReason, RelPath, ReplicaId, Seq};
 use fulmar_store::{Outstanding, OutstandingCount, Queue, Work};
 use fulmar_tree::{Lender, Tree};
-use fulmar_wire::{Frame, FromPrimary, FromReplica};
+use fulmar_wire::{BATCH_OPERATIONS_MAX, Frame, FromPrimary, FromReplica};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -305,6 +305,13 @@ impl<'a> Visit<'a> {
             }
             return Ok(());
         }
+        for (steps, errand) in errand.in_batches(steps, BATCH_OPERATIONS_MAX) {
+            self.send_batch(steps, errand).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_batch(&mut self, steps: Vec<Step>, errand: Errand) -> Result<()> {
         let position = errand.position;
         self.noted |= position.is_some();
         let mut flight = Flight::new(self.next_batch, errand, steps, (self.session.clock)());
