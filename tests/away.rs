@@ -105,6 +105,7 @@ fn what_was_written_through_a_link_that_came_and_went_while_the_replica_was_away
 
         rsh.refuse();
         rsh.kill_far_ends();
+        cluster.until_status(0, "the replica is away", |status| status["state"] == "away");
         let link = |file: &str| source.join(format!("link/of-{file}"));
         let make_links = || {
             files.iter().for_each(|file| fs::hard_link(source.join(file), link(file)).unwrap());

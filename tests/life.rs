@@ -46,8 +46,8 @@ fn live(seed: u64, steps: usize, options: Options, extra: &[&str]) {
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Equal,
-    /// Files differ that were written through a name which was made and removed between two looks: inotify tells of that
-    /// name, and nobody can ask any more whose it was.
+    /// Files differ that were written through a name which was made and removed before the watcher came to it: inotify tells of
+    /// that name, and nobody can ask any more whose it was.
     Unseen,
 }
 

@@ -7,6 +7,7 @@
 //! them is shipped. A path that appears again meanwhile waits no longer.
 
 use crate::clock::Clock;
+use crate::further::FurtherName;
 use crate::keeper::Keeper;
 use crate::planner::Planner;
 use crate::rescan::Rescans;
@@ -79,6 +80,7 @@ pub(crate) struct Capture {
     pub(crate) log: QueueLog,
     pub(crate) planner: Keeper<Planner>,
     pub(crate) rescans: Rescans,
+    pub(crate) further: mpsc::Sender<FurtherName>,
     pub(crate) notices: mpsc::Sender<Notice>,
     /// Told the highest position after each group.
     pub(crate) last: watch::Sender<Seq>,
@@ -208,9 +210,9 @@ impl Capture {
             return Ok(None);
         }
         let (changes, further) = group.take();
-        if !further.is_empty() {
-            // Told before anybody can plan them; nobody waits for the answer.
-            self.planner.tell_blocking(|planner| planner.note_further(further))?;
+        for name in further {
+            // Before its path can be planned. Where that is full, the planner knows what to do.
+            let _ = self.further.try_send(name);
         }
         let last = self.queue.ask_blocking(move |queue| queue.put_unsynced(&changes))??;
         self.log.flush(last)?;
@@ -306,7 +308,7 @@ struct Group {
     changes: Vec<NewChange>,
     index: HashMap<RelPath, usize>,
     /// Which of them are names of inodes that have others.
-    further: Vec<(RelPath, u64)>,
+    further: Vec<FurtherName>,
 }
 
 impl Group {
@@ -324,7 +326,7 @@ impl Group {
         self.changes.push(NewChange { path, scope, first_seen_ms });
     }
 
-    fn take(&mut self) -> (Vec<NewChange>, Vec<(RelPath, u64)>) {
+    fn take(&mut self) -> (Vec<NewChange>, Vec<FurtherName>) {
         self.index.clear();
         (std::mem::take(&mut self.changes), std::mem::take(&mut self.further))
     }

@@ -54,11 +54,6 @@ impl<T: Send + 'static> Keeper<T> {
         self.requests.blocking_send(request).map_err(|_| Error::Gone)?;
         wait.blocking_recv().map_err(|_| Error::Gone)
     }
-
-    /// Has the owner do something before whatever it is asked for later.
-    pub(crate) fn tell_blocking(&self, work: impl FnOnce(&mut T) + Send + 'static) -> Result<()> {
-        self.requests.blocking_send(Box::new(work)).map_err(|_| Error::Gone)
-    }
 }
 
 /// Starts a thread whose failure ends the primary.

@@ -21,7 +21,7 @@ mod gone;
 mod shortcut;
 
 use crate::chunks::Arrived;
-use crate::further::FurtherNames;
+use crate::further::{FurtherName, FurtherNames};
 use crate::guard::Guard;
 use crate::prepare::{Content, Found, is_rotten, read};
 use crate::step::{Action, Step};
@@ -140,7 +140,7 @@ pub(crate) struct Plan<'a> {
     /// The same for what was in a directory that is gone: they may be many, and each gets a change of its own.
     others: BTreeSet<RelPath>,
     /// Further names that need not be remembered any more.
-    dealt_with: Vec<(RelPath, u64)>,
+    dealt_with: Vec<FurtherName>,
     rescans: Vec<RelPath>,
     /// Queue rows that must say "and everything below" before the catalog moves on.
     widen: Vec<RelPath>,
@@ -161,7 +161,7 @@ pub(crate) struct Planned {
     /// is committed only a change tells a replica that did not live to apply the step.
     pub(crate) owed: BTreeSet<RelPath>,
     /// Further names that need not be remembered any more, once the catalog is committed.
-    pub(crate) dealt_with: Vec<(RelPath, u64)>,
+    pub(crate) dealt_with: Vec<FurtherName>,
 }
 
 impl<'a> Plan<'a> {
@@ -258,21 +258,9 @@ impl<'a> Plan<'a> {
         let further = self.asked.iter().flat_map(|path| self.further.of(path)).collect();
         self.loses_unrecorded(further)?;
         for path in self.siblings.union(&self.reminders).cloned().collect::<Vec<_>>() {
-            if self.followed.contains(&path) {
-                self.siblings.remove(&path);
-                continue;
-            }
             if is_full(self) {
                 self.others.extend(self.siblings.take(&path));
-                continue;
-            }
-            let planned = self.look(&path).and_then(|stat| match stat {
-                _ if self.filter.excludes(&path, false) => Ok(()),
-                Some(stat) if stat.kind != Kind::Directory => self.file(path.clone(), stat, Have::Unknown),
-                // It has a change of its own.
-                _ => Ok(()),
-            });
-            if let Err(error) = planned {
+            } else if let Err(error) = self.sibling(&path) {
                 self.hold(path, error)?;
             }
         }

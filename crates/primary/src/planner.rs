@@ -59,7 +59,7 @@ impl Planner {
         tree: Tree,
         (catalog, filter, guard): (Catalog, Filter, Guard),
         (queue, rescans, last): (Keeper<Queue>, Rescans, watch::Sender<Seq>),
-        (found, clock): (mpsc::Sender<RelPath>, Clock),
+        (found, further, clock): (mpsc::Sender<RelPath>, FurtherNames, Clock),
     ) -> Self {
         let planned = *last.borrow();
         Self {
@@ -77,7 +77,7 @@ impl Planner {
             taken: VecDeque::new(),
             recent: VecDeque::new(),
             recent_bytes: 0,
-            further: FurtherNames::default(),
+            further,
         }
     }
 
@@ -111,9 +111,6 @@ impl Planner {
             self.taken = self.queue.ask_blocking(|queue| queue.take(BATCH_CHANGES))??.into();
         }
         if self.taken.is_empty() {
-            if self.further.take_missed() {
-                self.rescans.request(RelPath::root());
-            }
             return Ok(None);
         }
         let after = self.planned;
@@ -134,6 +131,9 @@ impl Planner {
                 steps.push(Step::new(change.path, Action::Compare));
             }
             self.planned = change.seq;
+        }
+        if self.taken.is_empty() && *self.last.borrow() <= self.planned && self.further.take_missed() {
+            self.rescans.request(RelPath::root());
         }
         Ok(Some(Batch { after, upto: self.planned, alone: false, steps }))
     }
@@ -261,6 +261,7 @@ impl Planner {
     fn with_plan(&mut self, mood: Mood, fill: impl FnOnce(&mut Plan<'_>) -> Result<()>) -> Result<Vec<Step>> {
         let Some(tree) = self.tree.clone() else { return Ok(Vec::new()) };
         let before = self.guard.state();
+        self.further.gather();
         self.catalog.begin()?;
         let (catalog, guard) = (&mut self.catalog, &mut self.guard);
         let mut plan = Plan::new(&tree, (catalog, &self.filter), (guard, &self.further), (self.clock)(), mood);
@@ -323,11 +324,6 @@ impl Planner {
             }
             _ => false,
         }
-    }
-
-    /// These are names of inodes that have others, events say.
-    pub(crate) fn note_further(&mut self, names: Vec<(RelPath, u64)>) {
-        names.into_iter().for_each(|(path, inode)| self.further.note(path, inode));
     }
 
     /// These are gone, events say. What a scan has found before, or nobody knows, is not removed once more.

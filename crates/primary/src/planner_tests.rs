@@ -11,25 +11,32 @@ fn a_scan_looks_for_what_came_and_went_by_more_names_than_can_be_remembered() {
     let queue = Keeper::start("queue", Queue::in_memory(QueueId(Id([1; 16]))).expect("a queue")).expect("a thread");
     let (rescans, mut requests) = Rescans::channel();
     let (found, _found) = mpsc::channel(1);
+    let (noted, further) = FurtherNames::channel();
+    let last = watch::Sender::new(Seq(0));
     let mut planner = Planner::new(
         Tree::open(source.path()).expect("a directory"),
         (Catalog::in_memory().expect("a catalog"), Filter::default(), Guard::new(LIMITS, GuardState::Clear)),
-        (queue.clone(), rescans, watch::Sender::new(Seq(0))),
-        (found, || 0),
+        (queue.clone(), rescans, last.clone()),
+        (found, further, || 0),
     );
-    let replica = ReplicaId(Id([2; 16]));
-    let names = |count: u64| (0..count).map(|inode| (RelPath::parse(b"name").expect("a path"), inode)).collect();
-    let mut scans = |planner: &mut Planner| {
-        assert!(planner.next(planner.planned, replica).expect("a plan").is_none(), "nothing is left to be planned");
-        requests.try_recv().ok()
+    let path = |number: u64| RelPath::parse(number.to_string().as_bytes()).expect("a path");
+    let mut scans = |names: u64| {
+        (0..names).for_each(|number| drop(noted.try_send((path(number), 1))));
+        // More than one plan takes.
+        let changes: Vec<_> =
+            (0..600).map(|number| NewChange { path: path(number), scope: Scope::Path, first_seen_ms: 0 }).collect();
+        advance(&last, queue.ask_blocking(move |queue| queue.put(&changes)).expect("a thread").expect("changes"));
+        let mut asked_for = Vec::new();
+        // As sessions do: nobody asks for what is behind the last change.
+        while planner.planned < *last.borrow() {
+            assert_eq!(asked_for, [], "not before everything is planned");
+            let after = planner.planned;
+            planner.next(after, ReplicaId(Id([2; 16]))).expect("a plan").expect("changes");
+            asked_for.extend(requests.try_recv());
+        }
+        asked_for
     };
-
-    planner.note_further(names(REMEMBERED_MAX as u64));
-    assert_eq!(scans(&mut planner), None, "all are remembered");
-    planner.note_further(names(REMEMBERED_MAX as u64 + 1));
-    let change = NewChange { path: RelPath::parse(b"name").expect("a path"), scope: Scope::Path, first_seen_ms: 0 };
-    queue.ask_blocking(move |queue| queue.put(&[change])).expect("a thread").expect("a change");
-    assert!(planner.next(Seq(0), replica).expect("a plan").is_some(), "its change comes first");
-    assert_eq!(scans(&mut planner), Some(RelPath::root()));
-    assert_eq!(scans(&mut planner), None, "once");
+    assert_eq!(scans(REMEMBERED_MAX as u64 - 1), [], "all are remembered");
+    assert_eq!(scans(REMEMBERED_MAX as u64 + 1), [RelPath::root()]);
+    assert_eq!(scans(1), [], "once");
 }

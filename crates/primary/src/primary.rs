@@ -2,6 +2,7 @@
 
 use crate::audit::{AuditSettings, Insight};
 use crate::clock::Clock;
+use crate::further::FurtherNames;
 use crate::guard::{Guard, GuardState, LIMITS, Trip, decode_root, encode_root};
 use crate::housekeeping::{keep_house, seal_at_end};
 use crate::keeper::{Keeper, background};
@@ -163,11 +164,12 @@ impl Primary {
         let queue = Keeper::start("fulmar-queue", queue)?;
         let (rescans, requests) = Rescans::channel();
         let (found, found_out) = mpsc::channel(FOUND);
+        let (further, further_names) = FurtherNames::channel();
         let planner = Planner::new(
             tree.clone(),
             (catalog, settings.filter.clone(), guard),
             (queue.clone(), rescans.clone(), last.clone()),
-            (found, settings.clock),
+            (found, further_names, settings.clock),
         );
         let planner = Keeper::start("fulmar-plan", planner)?;
         if settings.approve_removals {
@@ -199,7 +201,7 @@ impl Primary {
                 meter: Arc::default(),
             };
             meter = Some(Arc::clone(&supervisor.meter));
-            supervisor.start(last.clone(), flush_out, found_out).await?;
+            supervisor.start(last.clone(), further, flush_out, found_out).await?;
             flushes = Some(flush_in);
             // With nobody to resume, comparisons see everything that is there, and what else the replicas have.
             if resumable {

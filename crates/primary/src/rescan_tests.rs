@@ -1,6 +1,7 @@
 //! A scan beside a planner that writes.
 
 use super::*;
+use crate::further::FurtherNames;
 use crate::guard::{Guard, GuardState, LIMITS};
 use fulmar_model::{Id, Kind, QueueId, Record, XattrDigest};
 use fulmar_store::Catalog;
@@ -44,7 +45,7 @@ fn a_directory_that_is_planned_meanwhile_does_not_stand_in_for_one_that_is_gone(
         tree.clone(),
         (Catalog::in_memory().expect("a catalog"), Filter::default(), guard),
         (queue.clone(), rescans.clone(), last.clone()),
-        (found, clock),
+        (found, FurtherNames::channel().1, clock),
     );
     let planner = Keeper::start("planner", planner).expect("a thread");
     let rescan = Rescan { filter: Filter::default(), queue, planner, requests, rescans, last, clock };

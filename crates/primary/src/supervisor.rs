@@ -1,6 +1,7 @@
 //! Keeps the watch on the source: answers flushes, and when the source is gone stops removals and looks for it.
 
 use crate::capture::{Capture, EVENTS, Notice};
+use crate::further::FurtherName;
 use crate::guard::decode_root;
 use crate::keeper::{Keeper, background};
 use crate::planner::Planner;
@@ -40,6 +41,7 @@ impl Supervisor {
     pub(crate) async fn start(
         self,
         last: watch::Sender<Seq>,
+        further: mpsc::Sender<FurtherName>,
         flushes: mpsc::Receiver<Flushing>,
         found: mpsc::Receiver<RelPath>,
     ) -> Result<()> {
@@ -51,6 +53,7 @@ impl Supervisor {
             log: self.queue.ask(|queue| queue.log()).await?,
             planner: self.planner.clone(),
             rescans: self.rescans.clone(),
+            further,
             notices,
             last,
             pauses: Pauses { quiet: self.settings.settle.0, most: self.settings.settle.1 },

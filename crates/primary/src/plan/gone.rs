@@ -2,6 +2,7 @@
 
 use super::{Class, Have, Mood, NAMES_MAX, Plan, TOLD_GONE};
 use crate::Result;
+use crate::further::FurtherName;
 use crate::step::{Action, Step};
 use fulmar_model::{HeldReason, Kind, Record, RelPath, ReplicaId};
 use fulmar_wire::Operation;
@@ -80,7 +81,7 @@ impl Plan<'_> {
     }
 
     /// The same for further names that were gone, or another's, before their turn to be recorded came.
-    pub(super) fn loses_unrecorded(&mut self, further: Vec<(RelPath, u64)>) -> Result<()> {
+    pub(super) fn loses_unrecorded(&mut self, further: Vec<FurtherName>) -> Result<()> {
         if self.mood == Mood::DryRun {
             return Ok(());
         }
@@ -100,6 +101,22 @@ impl Plan<'_> {
             self.dealt_with.push((path, inode));
         }
         Ok(())
+    }
+
+    /// Plans one of those other names. A directory, or nothing, has a change of its own.
+    pub(super) fn sibling(&mut self, path: &RelPath) -> Result<()> {
+        let stat = self.look(path)?.filter(|stat| stat.kind != Kind::Directory && !self.filter.excludes(path, false));
+        let Some(stat) = stat else { return Ok(()) };
+        let as_recorded = self.catalog.get(path)?.is_some_and(|record| record.stat.same_version(&stat));
+        if as_recorded && self.followed.contains(path) {
+            self.siblings.remove(path);
+            return Ok(());
+        }
+        if !as_recorded {
+            // What this plan has of it may be older than what was written through the name that is lost.
+            self.linked.remove(path);
+        }
+        self.file(path.clone(), stat, Have::Unknown)
     }
 
     fn other_names(&self, path: &RelPath, record: &Record) -> Result<Vec<RelPath>> {

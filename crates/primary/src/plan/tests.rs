@@ -34,7 +34,7 @@ fn made(
     mood: Mood,
     fill: impl FnOnce(&mut Plan<'_>) -> Result<()>,
 ) -> Planned {
-    made_knowing(&FurtherNames::default(), source, catalog, filter, mood, fill)
+    made_knowing(&FurtherNames::channel().1, source, catalog, filter, mood, fill)
 }
 
 fn made_knowing(
@@ -381,8 +381,9 @@ fn with_further_name(mood: Mood, meanwhile: impl FnOnce(&std::path::Path, &std::
     operations(&source, &mut catalog, &[("one", Have::Missing)]);
     fs::hard_link(at("one"), at("further")).expect("a link");
     let stat = Tree::open(source.path()).expect("a directory").stat(&path("one")).expect("a look").expect("a file");
-    let mut further = FurtherNames::default();
-    further.note(path("further"), stat.inode);
+    let (sender, mut further) = FurtherNames::channel();
+    sender.try_send((path("further"), stat.inode)).expect("there is room");
+    further.gather();
     meanwhile(&at("one"), &at("further"));
     let fill = |plan: &mut Plan<'_>| plan.paths(&mut asked(&["further"]));
     let planned = made_knowing(&further, &source, &mut catalog, &Filter::default(), mood, fill);
@@ -421,4 +422,34 @@ fn a_further_name_that_is_not_recorded_yet_is_not_forgotten() {
         fs::write(further, vec![7; 300 * 1024]).expect("a file");
     };
     assert_eq!(with_further_name(Mood::Everyone, large), (vec!["further".into()], false));
+}
+
+#[test]
+fn what_is_written_while_a_plan_is_made_through_a_name_that_goes_is_seen_by_that_plan() {
+    use std::os::unix::fs::PermissionsExt;
+    let write = |path: &std::path::Path| fs::write(path, "written").expect("a file");
+    let chmod = |path: &std::path::Path| fs::set_permissions(path, PermissionsExt::from_mode(0o600)).expect("a file");
+    // The content goes with the plan, or only metadata.
+    for change in [&write as &dyn Fn(&std::path::Path), &chmod] {
+        let source = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| source.path().join(name);
+        let path = |name: &str| RelPath::parse(name.as_bytes()).expect("a path");
+        fs::write(at("one"), "content").expect("a file");
+        let mut catalog = Catalog::in_memory().expect("a catalog");
+        operations(&source, &mut catalog, &[("one", Have::Missing)]);
+        fs::hard_link(at("one"), at("further")).expect("a link");
+        change(&at("one"));
+        let tree = Tree::open(source.path()).expect("a directory");
+        let look = || tree.stat(&path("one")).expect("a look").expect("a file");
+        let (sender, mut further) = FurtherNames::channel();
+        sender.try_send((path("further"), look().inode)).expect("there is room");
+        further.gather();
+        made_knowing(&further, &source, &mut catalog, &Filter::default(), Mood::Everyone, |plan| {
+            plan.paths(&mut asked(&["one"]))?;
+            fs::write(at("further"), "written once more").expect("a file");
+            fs::remove_file(at("further")).expect("removed");
+            plan.paths(&mut asked(&["further"]))
+        });
+        assert!(catalog.get(&path("one")).expect("a catalog").expect("a record").stat.same_version(&look()));
+    }
 }

@@ -168,8 +168,8 @@ impl Life {
         self.history.iter().filter(|line| line.contains(text)).collect()
     }
 
-    /// Whether the inode at `path` had a name that is gone. What was written through a name that was made and removed
-    /// between two looks is told of that name only, and nobody can know any more which other names it concerned.
+    /// Whether the inode at `path` had a name that is gone. What was written through a name that was made and removed before
+    /// the watcher came to it is told of that name only, and nobody can know any more which other names it concerned.
     pub fn lost_a_name(&self, path: &Path) -> bool {
         let Ok(stat) = self.at(path).symlink_metadata() else { return false };
         let walk = walkdir::WalkDir::new(&self.root).into_iter().filter_map(Result::ok);
