@@ -38,12 +38,12 @@ pub(crate) const BATCH_CHANGES: usize = 512;
 /// Bytes of frames after which a batch takes no further path.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// Steps after which a batch takes no further path: each name of a file that has changed is one.
-const BATCH_STEPS: usize = 4096;
-
 /// The same for one replica that has much to catch up with: each batch costs it two syncs of its file system.
 pub(crate) const BULK_CHANGES: usize = 2048;
 const BULK_BYTES: usize = 16 << 20;
+
+/// Steps after which either takes no further path: each name of a file that has changed is one.
+const STEPS_MAX: usize = 4096;
 
 /// Other names of an inode that are looked at.
 pub(crate) const NAMES_MAX: usize = 1000;
@@ -238,7 +238,7 @@ impl<'a> Plan<'a> {
             Mood::Everyone => (BATCH_CHANGES, BATCH_BYTES),
             Mood::One { .. } | Mood::DryRun => (BULK_CHANGES, BULK_BYTES),
         };
-        let is_full = |plan: &Self| plan.bytes >= bytes || plan.steps.len() >= BATCH_STEPS;
+        let is_full = |plan: &Self| plan.bytes >= bytes || plan.steps.len() >= STEPS_MAX;
         while self.asked.len() < changes && !is_full(self) {
             let Some((path, have)) = paths.pop_front() else { break };
             self.asked.insert(path.clone());

@@ -71,15 +71,6 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// Where they are too many, a scan looks at the whole tree.
-    fn looks_at(&mut self, names: Vec<RelPath>) {
-        if self.siblings.len() < OTHERS_MAX {
-            self.siblings.extend(names);
-        } else if self.mood != Mood::DryRun {
-            self.rescans.push(RelPath::root());
-        }
-    }
-
     /// The same for further names that were gone, or another's, before their turn to be recorded came.
     pub(super) fn loses_unrecorded(&mut self, further: Vec<FurtherName>) -> Result<()> {
         if self.mood == Mood::DryRun {
@@ -95,12 +86,20 @@ impl Plan<'_> {
                     Err(_) => continue,
                     Ok(_) => {}
                 }
-                let names = self.catalog.names_of(inode, NAMES_MAX)?.into_iter().map(|(name, _)| name);
-                self.looks_at(names.filter(|name| *name != path).collect());
+                self.looks_at(self.names_beside(&path, inode)?);
             }
             self.dealt_with.push((path, inode));
         }
         Ok(())
+    }
+
+    /// These names are to be planned. Where they are too many, a scan looks at the whole tree.
+    fn looks_at(&mut self, names: Vec<RelPath>) {
+        if self.siblings.len() < OTHERS_MAX {
+            self.siblings.extend(names);
+        } else if self.mood != Mood::DryRun {
+            self.rescans.push(RelPath::root());
+        }
     }
 
     /// Plans one of those other names. A directory, or nothing, has a change of its own.
@@ -123,7 +122,11 @@ impl Plan<'_> {
         if record.stat.links < 2 {
             return Ok(Vec::new());
         }
-        let names = self.catalog.names_of(record.stat.inode, NAMES_MAX)?.into_iter().map(|(name, _)| name);
+        self.names_beside(path, record.stat.inode)
+    }
+
+    fn names_beside(&self, path: &RelPath, inode: u64) -> Result<Vec<RelPath>> {
+        let names = self.catalog.names_of(inode, NAMES_MAX)?.into_iter().map(|(name, _)| name);
         Ok(names.filter(|name| name != path).collect())
     }
 

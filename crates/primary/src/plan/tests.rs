@@ -370,28 +370,33 @@ fn a_directory_that_is_moved_away_before_its_attributes_are_read_proves_nothing(
     }
 }
 
-/// A file that is recorded, a further name of it, and what a plan for that name makes of it: the paths of its steps and those
-/// that are given a change of their own, and whether the name is done with.
-fn with_further_name(mood: Mood, meanwhile: impl FnOnce(&std::path::Path, &std::path::Path)) -> (Vec<String>, bool) {
+/// The file "one", which is recorded, and its further name "further", which is only known.
+fn beside_one() -> (tempfile::TempDir, Catalog, FurtherNames) {
     let source = tempfile::tempdir().expect("a directory");
-    let at = |name: &str| source.path().join(name);
-    let path = |name: &str| RelPath::parse(name.as_bytes()).expect("a path");
-    fs::write(at("one"), "content").expect("a file");
+    fs::write(source.path().join("one"), "content").expect("a file");
     let mut catalog = Catalog::in_memory().expect("a catalog");
     operations(&source, &mut catalog, &[("one", Have::Missing)]);
-    fs::hard_link(at("one"), at("further")).expect("a link");
-    let stat = Tree::open(source.path()).expect("a directory").stat(&path("one")).expect("a look").expect("a file");
+    fs::hard_link(source.path().join("one"), source.path().join("further")).expect("a link");
+    let path = RelPath::parse(b"further").expect("a path");
+    let stat = Tree::open(source.path()).expect("a directory").stat(&path).expect("a look").expect("a file");
     let (sender, mut further) = FurtherNames::channel();
-    sender.try_send((path("further"), stat.inode)).expect("there is room");
+    sender.try_send((path, stat.inode)).expect("there is room");
     further.gather();
-    meanwhile(&at("one"), &at("further"));
+    (source, catalog, further)
+}
+
+/// What a plan for the further name makes of it: the paths of its steps and those that are given a change of their own, and
+/// whether the name is done with.
+fn with_further_name(mood: Mood, meanwhile: impl FnOnce(&std::path::Path, &std::path::Path)) -> (Vec<String>, bool) {
+    let (source, mut catalog, further) = beside_one();
+    meanwhile(&source.path().join("one"), &source.path().join("further"));
     let fill = |plan: &mut Plan<'_>| plan.paths(&mut asked(&["further"]));
     let planned = made_knowing(&further, &source, &mut catalog, &Filter::default(), mood, fill);
     let told = planned.steps.iter().map(|step| &step.path).chain(&planned.owed);
     let mut told: Vec<_> = told.map(RelPath::to_string).filter(|path| path != ".").collect();
     told.sort();
     told.dedup();
-    (told, planned.dealt_with == [(path("further"), stat.inode)])
+    (told, planned.dealt_with.iter().map(|(path, _)| path.to_string()).eq(["further"]))
 }
 
 #[test]
@@ -431,25 +436,17 @@ fn what_is_written_while_a_plan_is_made_through_a_name_that_goes_is_seen_by_that
     let chmod = |path: &std::path::Path| fs::set_permissions(path, PermissionsExt::from_mode(0o600)).expect("a file");
     // The content goes with the plan, or only metadata.
     for change in [&write as &dyn Fn(&std::path::Path), &chmod] {
-        let source = tempfile::tempdir().expect("a directory");
+        let (source, mut catalog, further) = beside_one();
         let at = |name: &str| source.path().join(name);
-        let path = |name: &str| RelPath::parse(name.as_bytes()).expect("a path");
-        fs::write(at("one"), "content").expect("a file");
-        let mut catalog = Catalog::in_memory().expect("a catalog");
-        operations(&source, &mut catalog, &[("one", Have::Missing)]);
-        fs::hard_link(at("one"), at("further")).expect("a link");
         change(&at("one"));
-        let tree = Tree::open(source.path()).expect("a directory");
-        let look = || tree.stat(&path("one")).expect("a look").expect("a file");
-        let (sender, mut further) = FurtherNames::channel();
-        sender.try_send((path("further"), look().inode)).expect("there is room");
-        further.gather();
         made_knowing(&further, &source, &mut catalog, &Filter::default(), Mood::Everyone, |plan| {
             plan.paths(&mut asked(&["one"]))?;
             fs::write(at("further"), "written once more").expect("a file");
             fs::remove_file(at("further")).expect("removed");
             plan.paths(&mut asked(&["further"]))
         });
-        assert!(catalog.get(&path("one")).expect("a catalog").expect("a record").stat.same_version(&look()));
+        let one = RelPath::parse(b"one").expect("a path");
+        let now = Tree::open(source.path()).expect("a directory").stat(&one).expect("a look").expect("a file");
+        assert!(catalog.get(&one).expect("a catalog").expect("a record").stat.same_version(&now));
     }
 }
